@@ -1,0 +1,64 @@
+"""One error tree: whatever is wrong with data, parameters or a split ends in one clear message."""
+
+from __future__ import annotations
+
+
+class AffectbookError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ParameterError(AffectbookError):
+    """A parameter has an unknown name, a wrong type or a value out of range."""
+
+
+class DataError(AffectbookError):
+    """Something is wrong with data.
+
+    The message names the file, the field, what was found, what was expected and what to do;
+    parts that do not apply are left out.
+
+    Parameters
+    ----------
+    what
+        One sentence: what is wrong.
+    file, field, found, expected
+        Where it is wrong and how.
+    do
+        What the reader can do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: object = None,
+        field: object = None,
+        found: object = None,
+        expected: object = None,
+        do: str | None = None,
+    ) -> None:
+        self.what, self.file, self.field = what, file, field
+        self.found, self.expected, self.do = found, expected, do
+        parts = {"file": file, "field": field, "found": found, "expected": expected, "do": do}
+        details = "; ".join(f"{name}: {value}" for name, value in parts.items() if value is not None)
+        super().__init__(f"{what} [{details}]" if details else what)
+
+
+class DataNotFoundError(DataError):
+    """A data set, or a subject of it, is not where it was looked for."""
+
+
+class DataFileError(DataError):
+    """A file is there, but it is not what its data card says."""
+
+
+class ProtocolError(AffectbookError):
+    """A protocol cannot be applied to these trials."""
+
+
+class AuditError(ProtocolError):
+    """A split leaks what its protocol claims to generalise to."""
+
+
+class RunError(AffectbookError):
+    """A notebook could not be run or a run could not be kept."""
