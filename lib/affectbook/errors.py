@@ -11,6 +11,10 @@ class ParameterError(AffectbookError):
     """A parameter has an unknown name, a wrong type or a value out of range."""
 
 
+class CheckpointError(AffectbookError):
+    """Weights do not belong to the network they are loaded into."""
+
+
 class DataError(AffectbookError):
     """Something is wrong with data.
 
