@@ -1,0 +1,267 @@
+"""Claims of a paper as rows of data, and the rule that decides on them.
+
+The rule is fixed here, before anything is run. Simulated data decide no claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from affectbook import results
+from affectbook.errors import DataFileError
+from affectbook.results import Interval
+
+WIDEST_HALF_WIDTH = 0.05
+FEWEST_SUBJECTS = 10
+CHANCE = "chance"
+NUMBER_COLUMNS = ["paper", "claim", "value", "table", "page", "entered_by"]
+Side = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that a paper says.
+
+    Attributes
+    ----------
+    name : str
+        Key of the claim, unique within its paper.
+    statement : str
+        What the paper says, in our words.
+    source : str
+        Where it says so.
+    dataset, label_rule, metric, protocol : str
+        What a numeric claim speaks about; `dataset` is empty for a directional claim, which is
+        tested on every real data set at hand.
+    number : float or None
+        The published score, 0 to 1; None is "not found".
+    left, right : mapping or ``"chance"``
+        The two sides of a directional claim, left > right, as values of score-row columns.
+    """
+
+    name: str
+    statement: str
+    source: str
+    metric: str = "accuracy"
+    protocol: str = "group_kfold_subject"
+    dataset: str = ""
+    label_rule: str = ""
+    number: float | None = None
+    left: Side | str = field(default_factory=dict)
+    right: Side | str = field(default_factory=dict)
+
+    @property
+    def directional(self) -> bool:
+        """Whether the claim is left > right, not a number."""
+        return bool(self.right)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What code decides on a claim.
+
+    Attributes
+    ----------
+    claim : Claim
+    word : str
+        reproduced, not reproduced, inconclusive, not comparable, untested; holds on, does not
+        hold on, undecided on.
+    dataset : str
+        Which data it was decided on; empty where none.
+    score : Interval
+        Ours, or left minus right.
+    why : str
+        One sentence.
+    """
+
+    claim: Claim
+    word: str
+    dataset: str
+    score: Interval
+    why: str
+
+
+NOTHING = Interval(np.nan, np.nan, np.nan, 0)
+
+
+def judge_number(claim: Claim, rows: pd.DataFrame) -> Verdict:
+    """Decide on a published number.
+
+    The number must lie inside our 95 % interval, made under the paper's own protocol on the same
+    real data; under ten subjects or a half-width over five points decide nothing.
+    """
+    if claim.number is None:
+        return Verdict(
+            claim, "not comparable", claim.dataset, NOTHING, "the paper's number: not found"
+        )
+    own = results.select(
+        rows, dataset=claim.dataset, label_rule=claim.label_rule, protocol=claim.protocol,
+        placebo=False, **claim.left,
+    )  # fmt: skip
+    if own.empty:
+        return Verdict(
+            claim, "untested", claim.dataset, NOTHING, f"no real {claim.dataset} at hand"
+        )
+    score = results.interval(own, claim.metric)
+    if score.n_subjects < FEWEST_SUBJECTS or not score.half_width <= WIDEST_HALF_WIDTH:
+        why = f"{score.n_subjects} subjects, half-width {100 * score.half_width:.1f} points"
+        return Verdict(claim, "inconclusive", claim.dataset, score, why)
+    inside = score.low <= claim.number <= score.high
+    why = f"{100 * claim.number:.1f} % lies {'inside' if inside else 'outside'} our interval"
+    return Verdict(claim, "reproduced" if inside else "not reproduced", claim.dataset, score, why)
+
+
+def _side(rows: pd.DataFrame, side: Side) -> pd.DataFrame:
+    """Return the rows of one side; a tuple of values means the first that was run."""
+    for column, wanted in side.items():
+        options = wanted if isinstance(wanted, tuple) else (wanted,)
+        matches = (rows[rows[column] == option] for option in options)
+        rows = next((match for match in matches if not match.empty), rows.iloc[:0])
+    return rows
+
+
+def _gap(left: pd.DataFrame | str, right: pd.DataFrame | str, metric: str) -> Interval:
+    """Return left minus right, where one side may be chance."""
+    if isinstance(left, str):
+        gap = _gap(right, left, metric)
+        return Interval(-gap.value, -gap.high, -gap.low, gap.n_subjects)
+    if isinstance(right, str):
+        if left.empty:
+            return NOTHING
+        score = results.interval(left, metric)
+        chance = 1 / results.confusions(left)[1].shape[-1]
+        return Interval(
+            score.value - chance, score.low - chance, score.high - chance, score.n_subjects
+        )
+    return results.difference(left, right, metric)
+
+
+def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
+    """Decide on left > right, on each real data set that has both sides under the protocol."""
+    verdicts = []
+    honest = results.select(rows, protocol=claim.protocol, placebo=False)
+    for dataset, own in honest.groupby("dataset", sort=True):
+        sides = [
+            side if isinstance(side, str) else _side(own, side)
+            for side in (claim.left, claim.right)
+        ]
+        gap = _gap(*sides, claim.metric)
+        if gap.n_subjects == 0:
+            continue
+        few = gap.n_subjects < FEWEST_SUBJECTS
+        word = "undecided on"
+        if not few and gap.low > 0:
+            word = "holds on"
+        elif not few and gap.high < 0:
+            word = "does not hold on"
+        variants = {v for s in sides if not isinstance(s, str) for v in s["variant"].unique()} - {
+            ""
+        }
+        why = f"difference {_points(gap)}, {gap.n_subjects} subjects"
+        why += f"; network: {', '.join(sorted(variants))}" if variants else ""
+        verdicts.append(Verdict(claim, word, str(dataset), gap, why))
+    return verdicts or [
+        Verdict(claim, "untested", "", NOTHING, "no real data with both sides at hand")
+    ]
+
+
+def _points(gap: Interval) -> str:
+    text = f"{100 * gap.value:+.1f} points"
+    return text if np.isnan(gap.low) else f"{text} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+
+
+def judge(claims: Sequence[Claim], rows: pd.DataFrame) -> list[Verdict]:
+    """Decide on every claim from score rows; simulated rows are left out first."""
+    real = rows[rows["tier"] != "simulated"]
+    verdicts: list[Verdict] = []
+    for claim in claims:
+        if claim.directional:
+            verdicts += judge_direction(claim, real)
+        else:
+            verdicts.append(judge_number(claim, real))
+    return verdicts
+
+
+def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Return verdicts as a table for the page."""
+    rows = [
+        {
+            "claim": v.claim.statement,
+            "source": v.claim.source,
+            "paper": _published(v.claim),
+            "ours": _points(v.score) if v.claim.directional else str(v.score),
+            "verdict": f"{v.word} {v.dataset}" if v.word.endswith(" on") else v.word,
+            "why": v.why,
+        }
+        for v in verdicts
+    ]
+    return pd.DataFrame(rows)
+
+
+def _published(claim: Claim) -> str:
+    if claim.directional:
+        return "a direction"
+    return "not found" if claim.number is None else f"{100 * claim.number:.2f} %"
+
+
+def with_numbers(paper: str, claims: Sequence[Claim], path: Path) -> list[Claim]:
+    """Fill in the numbers that readers found: one row per claim in a CSV file.
+
+    Parameters
+    ----------
+    paper
+        Only its rows are used.
+    claims
+        The paper's claims; numeric ones may get a number.
+    path
+        Columns paper, claim, value (per cent), table, page, entered_by.
+
+    Raises
+    ------
+    DataFileError
+        If a column is missing, a claim is unknown, a value is no percentage, or table and page are
+        both empty.
+    """
+    numbers = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if list(numbers.columns) != NUMBER_COLUMNS:
+        raise DataFileError(
+            "the table of published numbers has other columns",
+            file=path.name, found=list(numbers.columns), expected=NUMBER_COLUMNS,
+        )  # fmt: skip
+    known = {claim.name: claim for claim in claims}
+    for row in numbers[numbers["paper"] == paper].to_dict("records"):
+        known[row["claim"]] = _filled(row, known, path)
+    return list(known.values())
+
+
+def _filled(row: Mapping[str, str], known: Mapping[str, Claim], path: Path) -> Claim:
+    """Return the claim of one row with its number and source."""
+    if row["claim"] not in known or known[row["claim"]].directional:
+        numeric = [name for name, claim in known.items() if not claim.directional]
+        raise DataFileError(
+            "no numeric claim of this name", file=path.name, field="claim", found=row["claim"],
+            expected=numeric,
+        )  # fmt: skip
+    try:
+        percent = float(row["value"])
+    except ValueError:
+        percent = np.nan
+    if not 1 < percent <= 100:
+        raise DataFileError(
+            "a published value is not a percentage", file=path.name, field=f"{row['claim']}, value",
+            found=row["value"], expected="per cent, above 1 and up to 100, such as 94.86",
+        )  # fmt: skip
+    if not (row["table"] or row["page"]):
+        raise DataFileError(
+            "a published value needs its table or page", file=path.name, field=row["claim"],
+            do="say where in the paper the number stands",
+        )  # fmt: skip
+    where = ", ".join(f"{key} {row[key]}" for key in ("table", "page") if row[key])
+    by = f" (entered by {row['entered_by']})" if row["entered_by"] else ""
+    claim = known[row["claim"]]
+    return replace(claim, number=percent / 100, source=f"{where}{by}")

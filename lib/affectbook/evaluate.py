@@ -1,0 +1,122 @@
+"""Estimator + protocol -> one prediction per test window."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+
+from affectbook.audit import audit, require
+from affectbook.errors import ProtocolError
+from affectbook.protocols import Protocol
+from affectbook.windows import TRIAL
+
+PREDICTION_COLUMNS = ["fold", *TRIAL, "window", "y_true", "y_pred"]
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation leaves behind.
+
+    Attributes
+    ----------
+    predictions : pandas.DataFrame
+        One row per test window and fold: fold, subject, session, trial, window, y_true, y_pred.
+    audits : pandas.DataFrame
+        One row per fold: the counts of `audit.Audit`.
+    histories : pandas.DataFrame
+        Training curves of networks, with a column fold; empty for other estimators.
+    """
+
+    predictions: pd.DataFrame
+    audits: pd.DataFrame
+    histories: pd.DataFrame
+
+
+def seeded(estimator: BaseEstimator, seed: int) -> BaseEstimator:
+    """Return a fresh copy of an estimator with each of its seeds set."""
+    copy = clone(estimator)
+    names = [n for n in copy.get_params() if n.split("__")[-1] in ("seed", "random_state")]
+    return copy.set_params(**dict.fromkeys(names, seed))
+
+
+def _fit_fold(
+    estimator: BaseEstimator, X: np.ndarray, y: np.ndarray, inner: tuple | None, train: np.ndarray
+) -> tuple[BaseEstimator, np.ndarray, np.ndarray | None]:
+    """Fit on one fold; return the estimator, the windows it was fitted on, and selected on."""
+    if "valid" not in inspect.signature(estimator.fit).parameters:
+        return estimator.fit(X[train], y[train]), train, None
+    if inner is None:
+        return estimator.fit(X[train], y[train], valid=None), train, None
+    fit, valid = inner
+    return estimator.fit(X[fit], y[fit], valid=(X[valid], y[valid])), fit, valid
+
+
+def evaluate(
+    estimator: BaseEstimator,
+    X: np.ndarray,
+    y: np.ndarray,
+    meta: pd.DataFrame,
+    protocol: Protocol,
+    *,
+    seed: int = 0,
+    folds: int | None = None,
+    on_fold: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Train and test an estimator under a protocol.
+
+    Each fold starts from a fresh copy. An estimator whose ``fit`` takes ``valid`` gets an inner
+    split made at the protocol's own level; scalers belong to the estimator and see training
+    windows only. Every fold is audited, and an honest protocol that leaks is an error.
+
+    Parameters
+    ----------
+    estimator
+        Any scikit-learn classifier over ``(n_windows, n_chans, n_times)``.
+    X, y, meta
+        As `windows.make_windows` gives them; `y` may be a placebo.
+    protocol
+        From `protocols.get`.
+    seed
+        Of the estimator and of the inner split; fold k uses seed + k.
+    folds
+        Run only the first so many folds.
+    on_fold
+        Called with the number of each finished fold, to show progress.
+
+    Raises
+    ------
+    AuditError
+        If an honest protocol leaks.
+    ProtocolError
+        If the protocol cannot split these windows. An exception inside a fold is not caught.
+    """
+    predictions, audits, histories = [], [], []
+    for fold, (train, test) in enumerate(protocol.split(y, meta)):
+        if folds is not None and fold == folds:
+            break
+        model = seeded(estimator, seed + fold)
+        inner = None
+        if "valid" in inspect.signature(model.fit).parameters:
+            inner = protocol.inner(y, meta, train, seed + fold)
+        model, fitted_on, selected_on = _fit_fold(model, X, y, inner, train)
+        report = audit(train, test, meta, y, fitted_on=fitted_on, selected_on=selected_on)
+        require(report, protocol, fold)
+        audits.append({"fold": fold, **vars(report)})
+        rows = meta.iloc[test][[*TRIAL, "window"]].copy()
+        rows.insert(0, "fold", fold)
+        predictions.append(rows.assign(y_true=y[test], y_pred=model.predict(X[test])))
+        if hasattr(model, "history_frame"):
+            histories.append(model.history_frame().assign(fold=fold))
+        if on_fold is not None:
+            on_fold(fold)
+    if not predictions:
+        raise ProtocolError(f"{protocol.name} gave no fold; {protocol.needs}")
+    return Evaluation(
+        pd.concat(predictions, ignore_index=True)[PREDICTION_COLUMNS],
+        pd.DataFrame(audits),
+        pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(),
+    )

@@ -1,0 +1,242 @@
+"""Windows of a data set, and every evaluation made on them, collected as score rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+from affectbook import audit, datasets, evaluate, protocols, results, windows
+from affectbook.datasets.card import Card, LabelRule
+from affectbook.errors import ParameterError
+from affectbook.files import build_dir, write_text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Every choice that decides a score, resolved: parameters over the scale's preset.
+
+    The names are those of the columns of a score row where they appear there.
+    """
+
+    paper: str
+    dataset: str
+    tier: str
+    target: str
+    label_rule: str | None
+    protocol: str
+    subjects: int | None
+    seconds: float
+    overlap: float
+    effect: float
+    fingerprint: float
+    variant: str
+    scale: str
+    sfreq: float
+    per_trial: int | None
+    n_splits: int
+    epochs: int
+    batch_size: int
+    patience: int
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """Windows with everything a page has to say about where they come from.
+
+    Attributes
+    ----------
+    X, y, meta
+        As `windows.make_windows` gives them.
+    card, rule
+        Data card and label rule in force.
+    where : str
+        The line "tier, data, folder" that opens every log and page.
+    folder : pathlib.Path
+    sfreq : float
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    meta: pd.DataFrame
+    card: Card
+    rule: LabelRule
+    where: str
+    folder: Path
+    sfreq: float
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes."""
+        return len(self.rule.classes)
+
+    def counts(self) -> pd.DataFrame:
+        """Windows, trials and subjects of each class."""
+        names = np.array(self.rule.classes)[self.y]
+        table = self.meta.assign(condition=names, trial_id=windows.trial_ids(self.meta))
+        counts = table.groupby("condition").agg(
+            windows=("window", "size"),
+            trials=("trial_id", "nunique"),
+            subjects=("subject", "nunique"),
+        )
+        return counts.reindex(self.rule.classes)
+
+
+def rule_of(card: Card, name: str | None, target: str) -> LabelRule:
+    """Return the label rule of this name, or the card's first one for a target.
+
+    Raises
+    ------
+    ParameterError
+        If the card has no such rule.
+    """
+    for rule in card.label_rules:
+        if rule.target == target and name in (None, rule.name):
+            return rule
+    known = ", ".join(f"{rule.name} (target {rule.target})" for rule in card.label_rules)
+    raise ParameterError(
+        f"{card.name} has no label_rule {name!r} for target {target!r}; it has {known}"
+    )
+
+
+def load(setting: Setting) -> Data:
+    """Find or make the data, and cut them into windows.
+
+    Raises
+    ------
+    DataNotFoundError
+        If the tier asks for data that are not there; no other tier takes their place.
+    """
+    card = datasets.card(setting.dataset)
+    rule = rule_of(card, setting.label_rule, setting.target)
+    folder = datasets.prepare(
+        setting.dataset,
+        setting.tier,
+        effect=setting.effect,
+        fingerprint=setting.fingerprint,
+        seed=setting.seed,
+        subjects=setting.subjects or len(card.subjects),
+    )
+    available = datasets.subjects(setting.dataset, folder)
+    chosen = available[: setting.subjects]
+    X, y, meta = windows.make_windows(
+        datasets.load(setting.dataset, folder, chosen),
+        setting.seconds,
+        setting.overlap,
+        setting.sfreq,
+        label_rule=rule,
+        per_trial=setting.per_trial,
+    )
+    where = datasets.describe(setting.dataset, setting.tier, folder)
+    return Data(X, y, meta, card, rule, where, folder, setting.sfreq)
+
+
+def protocol_of(setting: Setting, name: str | None = None) -> protocols.Protocol:
+    """Return a protocol with the scale's number of folds, where it takes one."""
+    name = name or setting.protocol
+    options = {"n_splits": setting.n_splits} if protocols.takes(name, "n_splits") else {}
+    return protocols.get(name, **options)
+
+
+@dataclass
+class Experiment:
+    """Evaluations on one set of windows, collected.
+
+    Attributes
+    ----------
+    setting, data
+        What they have in common.
+    rows, predictions : list of pandas.DataFrame
+        Score rows and predictions so far.
+    """
+
+    setting: Setting
+    data: Data
+    rows: list[pd.DataFrame] = field(default_factory=list)
+    predictions: list[pd.DataFrame] = field(default_factory=list)
+
+    def labels(self, protocol: protocols.Protocol, placebo: bool) -> tuple[np.ndarray, int]:
+        """Return labels and number of classes: the data's, or coins tossed per trial."""
+        if not placebo:
+            return self.data.y, self.data.n_outputs
+        within_subject = protocol.name in ("leave_one_trial_out", "leave_one_segment_out")
+        coins = audit.placebo_labels(self.data.meta, self.setting.seed, 2 if within_subject else 0)
+        return coins, 2
+
+    def add(
+        self,
+        name: str,
+        estimator: BaseEstimator,
+        protocol: str | None = None,
+        *,
+        variant: str = "",
+        placebo: bool = False,
+    ) -> evaluate.Evaluation:
+        """Evaluate one estimator under one protocol, and keep its score rows.
+
+        Parameters
+        ----------
+        name, variant
+            As score rows call the estimator.
+        estimator
+            Any scikit-learn classifier over windows.
+        protocol
+            A name; the setting's own protocol unless given.
+        placebo
+            Replace the labels by coin flips per trial.
+        """
+        splitter = protocol_of(self.setting, protocol)
+        y, n_outputs = self.labels(splitter, placebo)
+        done = evaluate.evaluate(
+            estimator, self.data.X, y, self.data.meta, splitter, seed=self.setting.seed
+        )
+        context = self._context() | {
+            "estimator": name,
+            "variant": variant,
+            "protocol": splitter.name,
+            "placebo": placebo,
+        }
+        rows = results.score_rows(
+            done.predictions, context, n_outputs=n_outputs, seed=self.setting.seed
+        )
+        self.rows.append(rows)
+        keys = {key: context[key] for key in ("estimator", "variant", "protocol", "placebo")}
+        self.predictions.append(done.predictions.assign(**keys))
+        return done
+
+    def _context(self) -> dict[str, object]:
+        context = {name: getattr(self.setting, name, None) for name in results.CONTEXT}
+        context["label_rule"] = self.data.rule.name
+        context["run_key"] = os.environ.get("AFFECTBOOK_RUN_KEY", "")
+        return context
+
+    def table(self) -> pd.DataFrame:
+        """Return all score rows so far."""
+        return pd.concat(self.rows, ignore_index=True)
+
+    def save(self) -> Path:
+        """Write scores, predictions and hashes of the data into the folder of this run.
+
+        `runs` names the folder; in JupyterLab it is ``build/runs/<paper>/interactive``.
+        """
+        named = os.environ.get("AFFECTBOOK_RUN_DIR")
+        folder = Path(named) if named else build_dir("runs", self.setting.paper, "interactive")
+        results.write_rows(self.table(), folder / "scores.csv")
+        results.write_rows(
+            pd.concat(self.predictions, ignore_index=True), folder / "predictions.csv"
+        )
+        hashes = {
+            "dataset": self.setting.dataset,
+            "tier": self.setting.tier,
+            "sha256": datasets.content_hash(self.setting.dataset, self.data.folder),
+            "windows": list(self.data.X.shape),
+        }
+        write_text(folder / "data.json", json.dumps(hashes, indent=1) + "\n")
+        return folder

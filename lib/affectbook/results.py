@@ -1,0 +1,267 @@
+"""Predictions -> score rows -> intervals over subjects. Nothing here needs data or torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from affectbook.errors import DataFileError
+from affectbook.files import project_root, write_atomic
+
+CONTEXT = [
+    "paper", "estimator", "variant", "scale", "dataset", "tier", "effect", "placebo", "target",
+    "label_rule", "seconds", "overlap", "protocol",
+]  # fmt: skip
+SCORE_COLUMNS = [
+    *CONTEXT, "fold", "seed", "subject", "metric", "value", "n_test_windows", "n_test_trials", "run_key",
+]  # fmt: skip
+FEWEST_SUBJECTS = 5
+N_BOOT = 4000
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Share of right answers, from confusion matrices ``(..., true, predicted)``."""
+    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+
+
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes that occur (also called UAR)."""
+    recall = _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1))
+    return np.nanmean(recall, axis=-1)
+
+
+def macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that occur or were predicted."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    f1 = _ratio(2 * hits, confusion.sum(-1) + confusion.sum(-2))
+    return np.nanmean(f1, axis=-1)
+
+
+METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+}
+
+
+def _confusions(predictions: pd.DataFrame, by: list[str], n_outputs: int) -> pd.DataFrame:
+    """Return one row per group: keys, confusion ``(n_outputs, n_outputs)``, counts."""
+    rows = []
+    for key, part in predictions.groupby(by, sort=True):
+        table = np.zeros((n_outputs, n_outputs), int)
+        np.add.at(table, (part["y_true"], part["y_pred"]), 1)
+        n_trials = len(part[["subject", "session", "trial"]].drop_duplicates())
+        rows.append((*key, table, len(part), n_trials))
+    return pd.DataFrame(rows, columns=[*by, "confusion", "n_test_windows", "n_test_trials"])
+
+
+def score_rows(
+    predictions: pd.DataFrame, context: Mapping[str, object], *, n_outputs: int, seed: int
+) -> pd.DataFrame:
+    """Turn predictions into tidy score rows.
+
+    Parameters
+    ----------
+    predictions
+        As `evaluate.evaluate` gives them.
+    context
+        A value for each of `CONTEXT`.
+    n_outputs
+        Number of classes.
+    seed
+        Of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `SCORE_COLUMNS`. The three `METRICS` for each fold (subject "all"), for each subject (fold
+        "all") and for everything (both "all"); and the counts ``confusion[true,predicted]`` of each
+        subject, from which intervals are drawn.
+    """
+    everything = predictions.assign(everyone="all", whole="all")
+    blocks = []
+    for fold, subject in (("fold", "everyone"), ("whole", "subject"), ("whole", "everyone")):
+        groups = _confusions(
+            everything.assign(f=everything[fold], s=everything[subject]), ["f", "s"], n_outputs
+        )
+        groups = groups.rename(columns={"f": "fold", "s": "who"})
+        stack = np.stack(groups["confusion"])
+        values = {name: metric(stack) for name, metric in METRICS.items()}
+        if subject == "subject":
+            cells = np.ndindex(n_outputs, n_outputs)
+            values |= {f"confusion[{t},{p}]": stack[:, t, p] for t, p in cells}
+        wide = groups.drop(columns="confusion").assign(**values)
+        keys = ["fold", "who", "n_test_windows", "n_test_trials"]
+        blocks.append(wide.melt(keys, var_name="metric", value_name="value"))
+    rows = pd.concat(blocks, ignore_index=True).rename(columns={"who": "subject"})
+    rows["fold"] = rows["fold"].astype(str)
+    return rows.assign(**{"run_key": "", "seed": seed, **context})[SCORE_COLUMNS]
+
+
+def overall(rows: pd.DataFrame, metric: str) -> float:
+    """Return the score over all folds and subjects of one experiment."""
+    chosen = rows.query("fold == 'all' and subject == 'all' and metric == @metric")
+    return float(chosen["value"].mean())
+
+
+def confusions(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    """Return subjects, and their confusion matrices ``(n_subjects, true, predicted)``.
+
+    Several seeds of one experiment are added up.
+    """
+    cells = rows[rows["metric"].str.startswith("confusion[")]
+    wide = cells.pivot_table(index="subject", columns="metric", values="value", aggfunc="sum")
+    n_outputs = int(round(np.sqrt(wide.shape[1])))
+    order = [f"confusion[{t},{p}]" for t, p in np.ndindex(n_outputs, n_outputs)]
+    table = wide[order].to_numpy().reshape(len(wide), n_outputs, n_outputs)
+    return [str(subject) for subject in wide.index], table
+
+
+class Interval(NamedTuple):
+    """A score and its 95 % interval; `low` and `high` are NaN with fewer than five subjects."""
+
+    value: float
+    low: float
+    high: float
+    n_subjects: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval."""
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "–"
+        text = f"{100 * self.value:.1f} %"
+        if np.isnan(self.low):
+            return f"{text} ({self.n_subjects} subjects: no interval)"
+        return f"{text} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def _draws(n_subjects: int, seed: int) -> np.ndarray:
+    """Return how often each subject is drawn ``(N_BOOT, n_subjects)``."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), N_BOOT)
+
+
+def interval(rows: pd.DataFrame, metric: str = "balanced_accuracy", seed: int = 0) -> Interval:
+    """Bootstrap a score over subjects: windows of one subject are not independent.
+
+    Subjects are drawn with replacement, their confusion matrices added up, and the metric taken
+    of the sum; 2.5 and 97.5 percentiles of 4000 draws.
+
+    Parameters
+    ----------
+    rows
+        Score rows of one experiment (any number of seeds).
+    metric
+        A key of `METRICS`.
+    seed
+        Of the bootstrap.
+    """
+    if rows.empty:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    subjects, tables = confusions(rows)
+    measure, n_subjects = METRICS[metric], len(subjects)
+    value = float(measure(tables.sum(0)))
+    if n_subjects < FEWEST_SUBJECTS:
+        return Interval(value, np.nan, np.nan, n_subjects)
+    samples = measure(np.einsum("bs,stp->btp", _draws(n_subjects, seed), tables))
+    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    return Interval(value, float(low), float(high), n_subjects)
+
+
+def difference(
+    left: pd.DataFrame, right: pd.DataFrame, metric: str = "balanced_accuracy", seed: int = 0
+) -> Interval:
+    """Bootstrap left minus right over the subjects that both have, paired by subject."""
+    if left.empty or right.empty:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    (left_subjects, left_tables), (right_subjects, right_tables) = (
+        confusions(left),
+        confusions(right),
+    )
+    shared = sorted(set(left_subjects) & set(right_subjects))
+    a = left_tables[[left_subjects.index(s) for s in shared]]
+    b = right_tables[[right_subjects.index(s) for s in shared]]
+    measure = METRICS[metric]
+    value = float(measure(a.sum(0)) - measure(b.sum(0))) if shared else np.nan
+    if len(shared) < FEWEST_SUBJECTS:
+        return Interval(value, np.nan, np.nan, len(shared))
+    draws = _draws(len(shared), seed)
+    samples = [measure(np.einsum("bs,stp->btp", draws, tables)) for tables in (a, b)]
+    low, high = np.nanpercentile(samples[0] - samples[1], [2.5, 97.5])
+    return Interval(value, float(low), float(high), len(shared))
+
+
+def select(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Return the rows with these values in these columns."""
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> Path:
+    """Write score rows as CSV, atomically and always in the same order of columns."""
+    return write_atomic(
+        Path(path), lambda temporary: rows.to_csv(temporary, index=False, float_format="%.10g")
+    )
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read score rows.
+
+    Raises
+    ------
+    DataFileError
+        If the file does not have the columns of a score row.
+    """
+    text = dict.fromkeys(["fold", "subject", "run_key", "variant", "estimator"], str)
+    rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["", "nan"]})
+    if list(rows.columns) != SCORE_COLUMNS:
+        raise DataFileError(
+            "this is not a table of scores",
+            file=path,
+            field="columns",
+            found=list(rows.columns),
+            expected=SCORE_COLUMNS,
+            do="record the run again with make record",
+        )
+    return rows
+
+
+def recorded(paper: str | None = None, folder: Path | None = None) -> pd.DataFrame:
+    """Return the score rows of every recorded run, with its folder name in column ``record``.
+
+    Parameters
+    ----------
+    paper
+        Only this paper's; None for all.
+    folder
+        ``results/recorded`` of the checkout unless given.
+    """
+    folder = folder or project_root() / "results" / "recorded"
+    parts = [
+        read_rows(path).assign(record=path.parent.name)
+        for path in sorted(folder.glob("*/scores.csv"))
+    ]
+    if not parts:
+        return pd.DataFrame(columns=[*SCORE_COLUMNS, "record"])
+    rows = pd.concat(parts, ignore_index=True)
+    return rows if paper is None else select(rows, paper=paper)
+
+
+def provenance(record: str, folder: Path | None = None) -> dict:
+    """Return what is known of how a recorded run was made."""
+    folder = folder or project_root() / "results" / "recorded"
+    return json.loads((folder / record / "provenance.json").read_text(encoding="utf-8"))
