@@ -1,0 +1,72 @@
+# What a reader, a student or an editor of the book needs. `make help` lists it.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Python 3.11 that makes the environment, and where the environment goes.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+# The address of PyTorch's CPU wheel index, as pytorch.org shows it: a build of torch without CUDA, 2 GB smaller.
+TORCH_INDEX ?=
+# What to run (make run), what to keep (make record) and which tests (make test).
+PAPER ?=
+ARGS ?=
+RUN ?=
+NAME ?=
+TESTS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+RUNS := $(BIN)/python -m affectbook.runs
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: help env book run record test test-slow lint notebooks lab clean
+
+help: ## list the targets
+	@echo "make <target>"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/\1\t\2/' \
+		| awk -F'\t' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@echo "Variables: PAPER, ARGS (run); RUN, NAME (record); TESTS (test); TORCH_INDEX, PYTHON (env)"
+
+env: $(STAMP) ## make .venv with the pinned packages (TORCH_INDEX=<address> for a CPU build of torch)
+
+# torch goes first: from its own index if one is named, and so that nothing that follows replaces it.
+$(STAMP): constraints.txt requirements.in pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo 'This book needs Python 3.11, found: "$(PYTHON)". Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@echo "Environment: $(VENV) (once; about two minutes)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.in
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(STAMP) ## execute what changed and render the book into build/site
+	@$(RUNS) book
+
+run: $(STAMP) ## run a paper with other parameters: make run PAPER=hcmnet ARGS="-p epochs 5"
+	@$(RUNS) run $(PAPER) $(ARGS)
+
+record: $(STAMP) ## keep the scores of a run: make record RUN=build/runs/hcmnet/<key> NAME=<name>
+	@$(RUNS) record "$(RUN)" "$(NAME)"
+
+test: lint notebooks ## check style and notebooks, run the quick tests (TESTS=tests/test_runs.py for some)
+	@$(PYTEST) -m "not slow" $(TESTS)
+
+test-slow: $(STAMP) ## run the slow tests: training and whole notebooks
+	@$(PYTEST) -m slow $(TESTS)
+
+lint: $(STAMP) ## check style with ruff
+	@$(BIN)/ruff check --quiet .
+
+notebooks: $(STAMP) ## check that the notebooks are committed without outputs
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lab: $(STAMP) ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+clean: ## remove what was built (keeps .venv and data)
+	@rm -rf build

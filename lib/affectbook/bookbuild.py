@@ -1,0 +1,205 @@
+"""The book: execute the notebooks whose code or inputs changed, then render all pages."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from affectbook.closure import closure, closure_of, digest
+from affectbook.errors import RunError
+from affectbook.execute import NotebookFailed, execute
+from affectbook.files import sha256, write_text
+
+_PAGES = "affectbook.pages"
+_MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+
+
+class BookFailed(RunError):
+    """A notebook of the book failed, or a page could not be rendered."""
+
+
+def build(root: Path) -> Path:
+    """Bring the book in the checkout `root` up to date and return its first page.
+
+    Raises
+    ------
+    BookFailed
+        If a notebook failed or rendering gave a warning.
+    """
+    executed = execute_changed(root)
+    rendered = render(root)
+    if not executed and not rendered:
+        print("Nothing has changed since the book was built.")
+    return root / "build" / "site" / "index.html"
+
+
+def execute_changed(root: Path) -> list[str]:
+    """Execute the notebooks whose digest changed; return the names of those that ran."""
+    sources = sorted((root / "notebooks").glob("*.ipynb"))
+    _forget_removed(root, sources)
+    ran, failures = [], []
+    for source in sources:
+        try:
+            if _bring_up_to_date(root, source):
+                ran.append(source.stem)
+        except NotebookFailed as failure:
+            failures.append(str(failure))
+    if failures:
+        raise BookFailed("\n".join(failures))
+    return ran
+
+
+def notebook_digest(root: Path, source: Path) -> str:
+    """Hash what the outputs of a notebook depend on.
+
+    These are its code cells with their tags, the Python version, the code of this package that it
+    imports, the pinned packages and the recorded results; prose is not among them.
+    """
+    cells = [(source_of(cell), _tags(cell)) for cell in code_cells(_read(source))]
+    code = _MAGIC.sub("", "\n".join(text for text, _ in cells))
+    files = [
+        *closure(code, root / "lib"),
+        *_below(root, "results/recorded"),
+        *root.glob("constraints.txt"),
+    ]
+    return digest(files, root, json.dumps(cells), platform.python_version())
+
+
+def code_cells(notebook: dict) -> list[dict]:
+    """Return the code cells of a notebook read as JSON."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def source_of(cell: dict) -> str:
+    """Return a cell's text, which a notebook file may hold as lines or as one string."""
+    return "".join(cell["source"])
+
+
+def render(root: Path) -> bool:
+    """Render the pages into ``build/site`` unless none of their inputs changed.
+
+    Returns
+    -------
+    bool
+        Whether anything was rendered.
+
+    Raises
+    ------
+    BookFailed
+        If the pages could not be rendered without a warning; the site before stays.
+    """
+    site = root / "build" / "site"
+    inputs = digest(sorted(_page_inputs(root)), root)
+    kept = site / ".inputs"
+    if kept.is_file() and kept.read_text() == inputs:
+        return False
+    print("Rendering the pages ...", flush=True)
+    started = time.monotonic()
+    if (root / "lib" / "affectbook" / "pages.py").is_file():
+        importlib.import_module(_PAGES).write(root / "build" / "generated")
+    fresh = root / "build" / ".rendering"
+    shutil.rmtree(fresh, ignore_errors=True)
+    _jupyter_book(root, fresh)
+    shutil.rmtree(site, ignore_errors=True)
+    os.replace(fresh / "_build" / "html", site)
+    shutil.rmtree(fresh, ignore_errors=True)
+    write_text(kept, inputs)
+    print(f"Rendered the pages in {time.monotonic() - started:.0f} s")
+    return True
+
+
+def _bring_up_to_date(root: Path, source: Path) -> bool:
+    output = root / "build" / "executed" / "notebooks" / source.name
+    now = {"digest": notebook_digest(root, source), "source": sha256(source)}
+    kept = _read(output) if output.is_file() else {"metadata": {}}
+    before = kept["metadata"].get("affectbook", {})
+    if before.get("digest") == now["digest"]:
+        if before["source"] != now["source"]:
+            print(f"The prose of {source.name} has changed: its outputs are kept", flush=True)
+            _write(output, _graft(_read(source), kept), now)
+        return False
+    why = "it, or what it computes with, has changed" if before else "not executed yet"
+    print(f"Executing {source.name} ({why}) ...", flush=True)
+    started = time.monotonic()
+    failed = root / "build" / "failed" / source.name
+    output.unlink(missing_ok=True)
+    execute(source, output, failed)
+    failed.unlink(missing_ok=True)
+    _write(output, _read(output), now)
+    print(f"Executed {source.name} in {time.monotonic() - started:.0f} s", flush=True)
+    return True
+
+
+def _graft(source: dict, executed: dict) -> dict:
+    """Put the outputs of an executed copy into its source, whose code cells are the same."""
+    for cell, ran in zip(code_cells(source), code_cells(executed), strict=True):
+        cell["outputs"], cell["execution_count"] = ran["outputs"], ran["execution_count"]
+    return source
+
+
+def _jupyter_book(root: Path, folder: Path) -> None:
+    """Render with every warning an error; keep the log of a failure."""
+    script = Path(sys.executable).with_name("jupyter-book")
+    command = [str(script), "build", ".", "--path-output", str(folder)]
+    done = subprocess.run(
+        [*command, "--all", "-W", "--keep-going"],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    log = root / "build" / "failed" / "render.log"
+    if done.returncode == 0:
+        log.unlink(missing_ok=True)
+        return
+    write_text(log, done.stdout)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()
+    told = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)] or lines[-3:]
+    raise BookFailed("\n".join([*told, f"The pages were not rendered. Whole log: {log}"]))
+
+
+def _page_inputs(root: Path) -> Iterator[Path]:
+    yield from (root / "build" / "executed" / "notebooks").glob("*.ipynb")
+    yield from _below(root, "book")
+    yield from _below(root, "results/recorded")
+    yield from closure_of(_PAGES, root / "lib")
+    for pattern in ("_config.yml", "_toc.yml", "constraints.txt", "*.md", "CITATION.cff"):
+        yield from root.glob(pattern)
+
+
+def _below(root: Path, folder: str) -> Iterator[Path]:
+    for path in sorted((root / folder).rglob("*")):
+        hidden = any(part.startswith((".", "__")) for part in path.relative_to(root).parts)
+        if path.is_file() and not hidden:
+            yield path
+
+
+def _forget_removed(root: Path, sources: list[Path]) -> None:
+    names = {source.name for source in sources}
+    for path in (root / "build" / "executed" / "notebooks").glob("*.ipynb"):
+        if path.name not in names:
+            path.unlink()
+
+
+def _tags(cell: dict) -> list[str]:
+    return sorted(cell["metadata"].get("tags", []))
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, notebook: dict, state: dict[str, str]) -> None:
+    notebook["metadata"]["affectbook"] = state
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
