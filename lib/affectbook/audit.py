@@ -137,8 +137,8 @@ def require(report: Audit, protocol: Protocol, fold: int | str = "?") -> None:
     problems = report.problems(protocol.generalises_to)
     if problems and not protocol.as_published:
         raise AuditError(
-            f"{protocol.name} claims to generalise to {protocol.generalises_to}, but fold {fold} has "
-            + "; ".join(problems)
+            f"{protocol.name} claims to generalise to {protocol.generalises_to}, "
+            f"but fold {fold} has " + "; ".join(problems)
         )
 
 

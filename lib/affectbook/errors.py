@@ -44,7 +44,7 @@ class DataError(AffectbookError):
         self.what, self.file, self.field = what, file, field
         self.found, self.expected, self.do = found, expected, do
         parts = {"file": file, "field": field, "found": found, "expected": expected, "do": do}
-        details = "; ".join(f"{name}: {value}" for name, value in parts.items() if value is not None)
+        details = "; ".join(f"{name}: {part}" for name, part in parts.items() if part is not None)
         super().__init__(f"{what} [{details}]" if details else what)
 
 

@@ -18,7 +18,8 @@ CONTEXT = [
     "label_rule", "seconds", "overlap", "protocol",
 ]  # fmt: skip
 SCORE_COLUMNS = [
-    *CONTEXT, "fold", "seed", "subject", "metric", "value", "n_test_windows", "n_test_trials", "run_key",
+    *CONTEXT, "fold", "seed", "subject", "metric", "value", "n_test_windows", "n_test_trials",
+    "run_key",
 ]  # fmt: skip
 FEWEST_SUBJECTS = 5
 N_BOOT = 4000
