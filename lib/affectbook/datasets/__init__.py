@@ -1,0 +1,229 @@
+"""Data sets: where they are, what they hold, and their recordings.
+
+>>> from affectbook import datasets
+>>> datasets.names()
+('drivedb', 'eegmat', 'wesad')
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from affectbook import files
+from affectbook.datasets import _folders, _registry
+from affectbook.datasets._folders import find_root
+from affectbook.datasets._registry import card, names
+from affectbook.datasets.card import Card, LabelRule
+from affectbook.datasets.recording import Recording
+from affectbook.errors import DataNotFoundError, ParameterError
+
+__all__ = [
+    "Card", "LabelRule", "Recording", "card", "content_hash", "data_hashes", "describe",
+    "find_root", "load", "names", "prepare", "subjects",
+]  # fmt: skip
+
+TIERS = ("simulated", "open", "licensed")
+log = logging.getLogger(__name__)
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    subjects: Iterable[str] | None = None,
+    **options: object,
+) -> Iterator[Recording]:
+    """Yield the recordings of a data set, with one subject in memory at a time.
+
+    What can be checked without reading signals is checked at the call, not at the first
+    recording.
+
+    Parameters
+    ----------
+    name
+        The data set, one of `names`.
+    root
+        Where it is; None searches (`find_root`).
+    subjects
+        Which subjects, as the set names them, in this order; None: all of them.
+    options
+        What the reader of this set takes besides, such as ``channels="eeg"`` for eegmat.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such data set or option, or `subjects` is not a list of names.
+    DataNotFoundError
+        If the data, or a subject of them, are not there.
+    DataFileError
+        While reading, if a file is not what its card says.
+    """
+    _registry.check_options(name, options)
+    folder = find_root(name, root)
+    return _registry.module(name).read(folder, _chosen(name, folder, subjects), **options)
+
+
+def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
+    """Return the subjects that `load` reads when none are named.
+
+    Raises
+    ------
+    DataNotFoundError
+        If one of them is not there.
+    """
+    return _chosen(name, find_root(name, root), None)
+
+
+def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the subjects to read, after checking that each of them is in the folder."""
+    module = _registry.module(name)
+    there = module.subjects_in(folder)
+    if asked is None:
+        twin = _folders.twin_of(folder)
+        wanted = tuple(twin["subjects"]) if twin else module.expected_in(folder)
+        if not twin and len(wanted) < len(module.CARD.subjects):
+            log.info("%s: a partial copy, read are %s", name, ", ".join(wanted) or "none")
+    else:
+        if isinstance(asked, str):
+            raise ParameterError(f"subjects is one string; did you mean subjects=[{asked!r}]?")
+        wanted = tuple(dict.fromkeys(asked))
+    missing = [subject for subject in wanted if subject not in there]
+    if missing or not wanted:
+        raise DataNotFoundError(
+            f"{module.CARD.title} lacks subjects" if missing else "no subject to read",
+            file=folder,
+            field="subjects",
+            found=f"missing are {', '.join(map(str, missing)) or 'all'}",
+            expected=", ".join(map(str, wanted)) or "at least one subject by name",
+            do=f"complete the copy, or name subjects that are there: subjects={list(there)}",
+        )
+    return wanted
+
+
+def prepare(
+    name: str,
+    tier: str,
+    *,
+    root: str | Path | None = None,
+    effect: float = 1.0,
+    fingerprint: float = 1.0,
+    seed: int = 0,
+    subjects: int = 15,
+) -> Path:
+    """Return the folder with the data of one tier; never that of another tier.
+
+    Parameters
+    ----------
+    name, tier
+        The data set, and ``"simulated"``, ``"open"`` or ``"licensed"``.
+    root
+        Where real data are (`find_root`).
+    effect, fingerprint, seed, subjects
+        The dials of a twin and its number of subjects; real data have none.
+
+    Returns
+    -------
+    pathlib.Path
+        For ``"simulated"`` the twin, made now unless one with the same dials is there that was
+        made by the same code.
+
+    Raises
+    ------
+    ParameterError
+        If the tier is not that of the set, or the set has no twin.
+    DataNotFoundError
+        If real data are not there, or are a twin.
+    """
+    if tier not in TIERS:
+        raise _registry.unknown("tier", tier, TIERS)
+    if tier == "simulated":
+        if root is not None:
+            raise ParameterError("root names real data; with tier 'simulated' leave it out")
+        return _twin(name, effect=effect, fingerprint=fingerprint, seed=seed, subjects=subjects)
+    if tier != card(name).tier:
+        raise ParameterError(
+            f"{name} is of tier {card(name).tier!r}, not {tier!r}; ask for tier={card(name).tier!r}"
+        )
+    folder = find_root(name, root)
+    if _folders.twin_of(folder) is not None:
+        raise DataNotFoundError(
+            f"tier {tier!r} asks for real data, but the folder holds a simulated twin",
+            file=folder,
+            do=f"point ${_folders.VARIABLE} to the real data, or ask for tier='simulated'",
+        )
+    return folder
+
+
+def _twin(name: str, **dials: float) -> Path:
+    """Return the folder of a twin, made whole or not at all."""
+    module = _registry.module(name)
+    if name not in _registry.with_twin():
+        raise ParameterError(
+            f"{name} has no simulated twin; ask for tier={module.CARD.tier!r}, or take one of the "
+            f"sets that have one: {', '.join(_registry.with_twin())}"
+        )
+    sources = [files.sha256(path) for path in module.TWIN_SOURCES]
+    dials = {key: float(value) for key, value in dials.items()}
+    key = hashlib.sha256(json.dumps([name, dials, sources], sort_keys=True).encode()).hexdigest()
+    folder = files.build_dir("twins", name) / key[:16]
+    if _whole(name, folder):
+        return folder
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+    try:
+        count, seed = int(dials.pop("subjects")), int(dials.pop("seed"))
+        module.make_twin(made, subjects=count, seed=seed, **dials)
+        made.chmod(0o755)
+        if folder.exists() and not _whole(name, folder):
+            shutil.rmtree(folder)
+        made.rename(folder)
+    except OSError:
+        if not _whole(name, folder):
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def _whole(name: str, folder: Path) -> bool:
+    """Tell whether a twin is there with all the subjects that its mark names."""
+    if not (folder / _folders.TWIN_FILE).exists():
+        return False
+    there = _registry.module(name).subjects_in(folder)
+    return set(_folders.twin_of(folder)["subjects"]) <= set(there)
+
+
+def describe(name: str, tier: str, path: str | Path) -> str:
+    """Return the first line of log and page: tier, data and folder.
+
+    A path outside the project is shortened, so that no path of this machine is printed.
+    """
+    title, folder = card(name).title, find_root(name, path)
+    twin = _folders.twin_of(folder)
+    if twin:
+        dials = ", ".join(f"{key} {twin[key]:g}" for key in ("effect", "fingerprint", "seed"))
+        data = f"{title} twin, {len(twin['subjects'])} subjects, {dials}"
+    else:
+        data = f"{title}, {len(_registry.module(name).expected_in(folder))} subjects"
+    return f"tier: {tier} | data: {data} | folder: {_folders.shown(name, folder)}"
+
+
+def data_hashes(
+    name: str, path: str | Path, subjects: Iterable[str] | None = None
+) -> dict[str, str]:
+    """Return the SHA-256 of each file that `load` reads, by its name inside the data folder."""
+    folder = find_root(name, path)
+    module = _registry.module(name)
+    chosen = _chosen(name, folder, subjects)
+    read = sorted({file for subject in chosen for file in module.files_of(folder, subject)})
+    return {file.relative_to(folder).as_posix(): files.sha256(file) for file in read}
+
+
+def content_hash(name: str, path: str | Path, subjects: Iterable[str] | None = None) -> str:
+    """Return one SHA-256 over the names and contents of the files that `load` reads."""
+    lines = [f"{digest}  {file}\n" for file, digest in data_hashes(name, path, subjects).items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

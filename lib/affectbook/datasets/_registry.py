@@ -1,0 +1,92 @@
+"""Which data sets there are: every module of this package that has a ``CARD``.
+
+A data set is one module with:
+
+- ``CARD``, its data card;
+- ``subjects_in(folder)``: the subjects whose files lie in a folder, in the card's order;
+- ``expected_in(folder)``: the subjects that are read when none are named;
+- ``files_of(folder, subject)``: the files that hold a subject;
+- ``read(folder, subjects, ...)``: the recordings, one subject in memory at a time; what it takes
+  by keyword only, `load` passes on;
+- where the set has a simulated twin, ``make_twin(folder, *, subjects, effect, fingerprint, seed)``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+
+from affectbook.datasets.card import Card
+from affectbook.errors import ParameterError
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ParameterError:
+    """Return the error for a name that does not exist, with the nearest one that does."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name).lower(), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ParameterError(f"unknown {what} {name!r}; {hint}known: {', '.join(known) or 'none'}")
+
+
+@functools.cache
+def _modules() -> dict[str, ModuleType]:
+    """Return the modules of this package that have a card, by the card's name."""
+    package = __name__.rpartition(".")[0]
+    folder = importlib.import_module(package).__path__
+    found = (importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(folder))
+    return {module.CARD.name: module for module in found if hasattr(module, "CARD")}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the data sets that can be read."""
+    return tuple(sorted(_modules()))
+
+
+def module(name: str) -> ModuleType:
+    """Return the module of a data set.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such data set.
+    """
+    try:
+        return _modules()[name]
+    except (KeyError, TypeError):
+        raise unknown("data set", name, names()) from None
+
+
+def card(name: str) -> Card:
+    """Return the data card of a data set.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such data set.
+    """
+    return module(name).CARD
+
+
+def with_twin() -> tuple[str, ...]:
+    """Return the data sets that have a simulated twin."""
+    return tuple(name for name in names() if hasattr(module(name), "make_twin"))
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Refuse what the reader of a data set does not take by keyword.
+
+    Raises
+    ------
+    ParameterError
+        Naming the option and those that there are.
+    """
+    taken = inspect.signature(module(name).read).parameters.values()
+    known = [parameter.name for parameter in taken if parameter.kind is parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of load({name!r})", option, known)

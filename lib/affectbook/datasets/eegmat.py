@@ -1,0 +1,251 @@
+"""eegmat: EEG and ECG of 36 people at rest and during mental arithmetic.
+
+Zyma et al. 2019, "Electroencephalograms during Mental Arithmetic Task Performance", PhysioNet
+eegmat 1.0.0. Two layouts give the same recordings, bit for bit: the official EDF files
+(``Subject00_1.edf`` rest, ``Subject00_2.edf`` arithmetic) and the compact ``eegmat_60s.npz``.
+Where a folder holds both, a subject in the compact file is read from it, and from EDF only if it
+is not there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from affectbook.datasets._registry import unknown
+from affectbook.datasets.card import Card, LabelRule
+from affectbook.datasets.recording import Recording
+from affectbook.errors import DataFileError
+
+EDF_SFREQ = 500.0
+SECONDS = 60
+CONDITIONS = ("rest", "arithmetic")
+COMPACT = "eegmat_60s.npz"
+ECG_NAME = "ECG ECG"
+EEG_NAMES = (
+    "Fp1", "Fp2", "F3", "F4", "F7", "F8", "T3", "T4", "C3", "C4", "T5", "T6", "P3", "P4",
+    "O1", "O2", "Fz", "Cz", "Pz", "A2-A1",
+)  # fmt: skip
+
+
+class _Kind(NamedTuple):
+    """How one kind of channel is kept: names, ratio to 500 Hz, and the step it is rounded to."""
+
+    edf_names: tuple[str, ...]
+    ch_names: tuple[str, ...]
+    up: int
+    down: int
+    unit: str
+    per_volt: float
+    step: float
+
+    @property
+    def sfreq(self) -> float:
+        return EDF_SFREQ * self.up / self.down
+
+
+KINDS = {
+    "ecg": _Kind((ECG_NAME,), ("ECG",), 64, 125, "mV", 1e6, 1e-3),
+    "eeg": _Kind(tuple(f"EEG {n}" for n in EEG_NAMES), EEG_NAMES, 32, 125, "uV", 1e8, 1e-2),
+}
+
+CARD = Card(
+    name="eegmat",
+    title="eegmat",
+    tier="open",
+    subjects=tuple(f"{number:02d}" for number in range(36)),
+    trials_per_subject="2: rest, then arithmetic",
+    channels=("ECG", *EEG_NAMES),
+    sfreq="500 Hz in EDF; read at 256 Hz (ECG) and 128 Hz (EEG)",
+    unit="mV (ECG), uV (EEG)",
+    label_rules=(
+        LabelRule(
+            "rest_arithmetic",
+            CONDITIONS,
+            {name: name for name in CONDITIONS},
+            "rest against serial subtraction: workload and stress, not an emotion",
+        ),
+    ),
+    licence="ODC-By 1.0: cite Zyma et al. 2019 and Goldberger et al. 2000",
+    size="184 MB (EDF), 20 MB (compact file)",
+    obtain=(
+        "download https://physionet.org/content/eegmat/1.0.0/ (no login) into "
+        "$AFFECTBOOK_DATA/eegmat"
+    ),
+    citation="zyma2019eegmat",
+    pitfalls=(
+        "Rest always comes first: order is confounded with condition.",
+        "It is workload or stress, not a valence and not a self-report.",
+        "The authors filtered to 0.5-45 Hz with a notch at 50 Hz and removed components by ICA.",
+        "Electrodes have their old names: T3 T4 T5 T6 are T7 T8 P7 P8.",
+        "Only the last 60 s of rest and the first 60 s of arithmetic are read.",
+    ),
+)
+
+
+def _edf(folder: Path, subject: str) -> tuple[Path, Path]:
+    return folder / f"Subject{subject}_1.edf", folder / f"Subject{subject}_2.edf"
+
+
+def _in_compact(folder: Path) -> dict[tuple[str, str], int]:
+    """Return the row of each subject and condition in the compact file; empty without one."""
+    path = folder / COMPACT
+    if not path.is_file():
+        return {}
+    stat = path.stat()
+    return _rows(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _rows(path: Path, changed_ns: int, size: int) -> dict[tuple[str, str], int]:
+    number, label = _array(path, "subject"), _array(path, "label")
+    if number.ndim != 1 or number.shape != label.shape or not set(label.tolist()) <= {0, 1}:
+        raise _wrong(path, "label", f"{label.shape}", "0 or 1 for each row of `subject`")
+    pairs = zip(number.tolist(), label.tolist(), strict=True)
+    rows = {(f"{n:02d}", CONDITIONS[code]): row for row, (n, code) in enumerate(pairs)}
+    people = {subject for subject, _ in rows}
+    if len(rows) != len(number) or len(rows) != 2 * len(people):
+        found = f"{len(rows)} different of {len(number)} rows, {len(people)} subjects"
+        raise _wrong(path, "subject", found, "one rest and one arithmetic for each subject")
+    return rows
+
+
+def subjects_in(folder: Path) -> tuple[str, ...]:
+    """Return the subjects in the compact file or with both EDF files."""
+    compact = {subject for subject, _ in _in_compact(folder)}
+    return tuple(
+        subject
+        for subject in CARD.subjects
+        if subject in compact or all(path.is_file() for path in _edf(folder, subject))
+    )
+
+
+def expected_in(folder: Path) -> tuple[str, ...]:
+    """Return all 36 for EDF files; what there is where the compact file is."""
+    return subjects_in(folder) if (folder / COMPACT).is_file() else CARD.subjects
+
+
+def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
+    """Return the files that a subject is read from."""
+    if (subject, CONDITIONS[0]) in _in_compact(folder):
+        return (folder / COMPACT,)
+    return _edf(folder, subject)
+
+
+def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Iterator[Recording]:
+    """Return the last 60 s of rest and the first 60 s of arithmetic of each subject.
+
+    Both layouts hold the whole record resampled with `scipy.signal.resample_poly`, cut, and
+    rounded to the step of the compact file. Their `start_s` is 0: the compact file does not say
+    where its minute began.
+
+    Parameters
+    ----------
+    folder, subjects
+        Where, and who.
+    channels
+        ``"ecg"``: one channel in mV at 256 Hz, in steps of 1 uV; ``"eeg"``: 19 channels and the
+        ear reference A2-A1 in uV at 128 Hz, in steps of 0.01 uV.
+
+    Raises
+    ------
+    ParameterError
+        If `channels` is something else.
+    DataFileError
+        While reading, if a file is not what the card says.
+    """
+    if channels not in KINDS:
+        raise unknown("channels", channels, KINDS)
+    return _recordings(folder, subjects, channels)
+
+
+def _recordings(folder: Path, subjects: Iterable[str], channels: str) -> Iterator[Recording]:
+    kind, rows, compact = KINDS[channels], _in_compact(folder), None
+    for subject in subjects:
+        for number, condition in enumerate(CONDITIONS):
+            if (subject, condition) in rows:
+                if compact is None:
+                    compact = _compact(folder / COMPACT, channels, len(rows))
+                whole = compact[rows[subject, condition]]
+            else:
+                whole = _from_edf(_edf(folder, subject)[number], kind, condition)
+            yield Recording(
+                signal=(whole * kind.step).astype(np.float32),
+                sfreq=kind.sfreq,
+                ch_names=kind.ch_names,
+                unit=kind.unit,
+                subject=subject,
+                session="1",
+                trial=condition,
+                condition=condition,
+            )
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    """Return one array of the compact file."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return content[name]
+    except Exception as error:  # a damaged zip raises what zipfile, zlib or NumPy please
+        found = f"{type(error).__name__}: {str(error)[:160]}"
+        raise _wrong(path, name, found, "an array of the compact file") from error
+
+
+def _compact(path: Path, channels: str, n_rows: int) -> np.ndarray:
+    """Return ``(n_rows, n_chans, n_times)`` integers, in steps of the kind."""
+    kind, stored = KINDS[channels], _array(path, channels)
+    shape = (n_rows, len(kind.ch_names), round(SECONDS * kind.sfreq))
+    values = stored[:, None] if channels == "ecg" and stored.ndim == 2 else stored
+    if values.shape != shape or values.dtype != np.int16:
+        found = f"{stored.shape} {stored.dtype}"
+        raise _wrong(path, channels, found, f"int16, {shape} without axes of length 1")
+    return values
+
+
+def _from_edf(path: Path, kind: _Kind, condition: str) -> np.ndarray:
+    """Return 60 s of one EDF file, ``(n_chans, n_times)`` in whole steps of the kind."""
+    volts = _read_edf(path, kind.edf_names)
+    n_times = round(SECONDS * kind.sfreq)
+    whole = resample_poly(volts * kind.per_volt, kind.up, kind.down, axis=-1)
+    if whole.shape[-1] < n_times:
+        found = f"{whole.shape[-1] / kind.sfreq:.1f} s"
+        raise _wrong(path, "length", found, f"{SECONDS} s or more")
+    cut = whole[:, -n_times:] if condition == "rest" else whole[:, :n_times]
+    return np.rint(cut)
+
+
+def _read_edf(path: Path, ch_names: tuple[str, ...]) -> np.ndarray:
+    """Return ``(n_chans, n_times)`` in volt at 500 Hz."""
+    import mne
+
+    try:
+        raw = mne.io.read_raw_edf(path, preload=False, verbose="ERROR")
+        missing = [name for name in ch_names if name not in raw.ch_names]
+        sfreq = float(raw.info["sfreq"])
+        volts = None if missing or sfreq != EDF_SFREQ else raw.get_data(picks=list(ch_names))
+    except Exception as error:  # mne raises many types on a damaged header
+        found = f"{type(error).__name__}: {str(error)[:160]}"
+        raise _wrong(path, "the whole file", found, "an EDF file that mne can read") from error
+    if missing:
+        raise _wrong(path, "channels", ", ".join(raw.ch_names)[:200], ", ".join(missing))
+    if volts is None:
+        raise _wrong(path, "sampling rate", f"{sfreq:g} Hz", f"{EDF_SFREQ:g} Hz")
+    if not np.isfinite(volts).all():
+        raise _wrong(path, "signal", "samples that are not numbers", "finite samples")
+    return volts
+
+
+def _wrong(path: Path, field: str, found: str, expected: str) -> DataFileError:
+    return DataFileError(
+        f"{CARD.title}: the file is not what its card says",
+        file=path,
+        field=field,
+        found=found,
+        expected=expected,
+        do="get the file again, or leave the subject out with subjects=",
+    )

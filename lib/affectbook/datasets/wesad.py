@@ -1,0 +1,274 @@
+"""WESAD: stress and amusement in 15 people, chest ECG at 700 Hz.
+
+Schmidt et al. 2018, "Introducing WESAD, a Multimodal Dataset for Wearable Stress and Affect
+Detection". A subject is one Python 2 pickle, ``S2/S2.pkl``; nothing else is read. The writer of
+the same layout, which makes the simulated twin, stands beside the reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from affectbook import files, simulate
+from affectbook.datasets import _pickles
+from affectbook.datasets._folders import TWIN_FILE
+from affectbook.datasets.card import Card, LabelRule
+from affectbook.datasets.recording import Recording
+from affectbook.errors import DataFileError, ParameterError
+
+SFREQ = 700.0
+BVP_SFREQ = 64.0
+CODES = {1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
+LAST_CODE = 7
+TWIN_SOURCES = tuple(map(Path, (__file__, _pickles.__file__, simulate.__file__)))
+
+_SAME = {name: name for name in CODES.values()}
+_AFFECT = ("baseline", "stress", "amusement")
+CARD = Card(
+    name="wesad",
+    title="WESAD",
+    tier="licensed",
+    subjects=tuple(f"S{number}" for number in range(2, 18) if number != 12),
+    trials_per_subject="5: baseline, stress and amusement once, meditation twice",
+    channels=("ECG",),
+    sfreq="700 Hz",
+    unit="mV",
+    label_rules=(
+        LabelRule(
+            "baseline_stress_amusement",
+            _AFFECT,
+            {name: name for name in _AFFECT},
+            "three conditions of the study; meditation is left out",
+        ),
+        LabelRule(
+            "baseline_stress_amusement_meditation",
+            tuple(_SAME),
+            _SAME,
+            "all four conditions; the two meditations are one class",
+        ),
+        LabelRule(
+            "stress_binary",
+            ("no stress", "stress"),
+            {"baseline": "no stress", "amusement": "no stress", "stress": "stress"},
+            "stress against baseline and amusement; meditation is left out",
+        ),
+    ),
+    licence=(
+        "The authors' page: scientific, non-commercial use with credit. CC BY 4.0 at UCI is not "
+        "confirmed. Treat it as non-commercial, without redistribution."
+    ),
+    size="2.5 GB zip, about 17 GB unpacked",
+    obtain=(
+        "download WESAD.zip from https://ubi29.informatik.uni-siegen.de/usi/data_wesad.html after "
+        "reading its terms, and unpack it so that $AFFECTBOOK_DATA/WESAD/S2/S2.pkl exists"
+    ),
+    citation="schmidt2018wesad",
+    pitfalls=(
+        "One trial per condition and subject: leave-one-trial-out has no class to learn from.",
+        "Baseline is about twice as long as stress, and stress longer than amusement.",
+        "700 Hz needs a low-pass filter before it is decimated.",
+        "Scaling over a whole file lets the test part leak into training.",
+        "Whether meditation counts as no stress differs between papers.",
+        "The files are Python pickles, which can run code: they are read without running any.",
+    ),
+)
+
+
+def _file(folder: Path, subject: str) -> Path:
+    return folder / subject / f"{subject}.pkl"
+
+
+def subjects_in(folder: Path) -> tuple[str, ...]:
+    """Return the subjects whose pickle is in the folder."""
+    return tuple(subject for subject in CARD.subjects if _file(folder, subject).is_file())
+
+
+def expected_in(folder: Path) -> tuple[str, ...]:
+    """Return all 15: a copy that lacks one is an error unless the subjects are named."""
+    return CARD.subjects
+
+
+def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
+    """Return the one file of a subject."""
+    return (_file(folder, subject),)
+
+
+def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
+    """Yield one recording per uninterrupted stretch of a condition: chest ECG, 700 Hz, mV.
+
+    Trials are numbered per condition: ``stress-1``, ``meditation-1``, ``meditation-2``.
+
+    Raises
+    ------
+    DataFileError
+        If a file is not what the card says.
+    """
+    for subject in subjects:
+        ecg, label = _arrays(_file(folder, subject), subject)
+        count = dict.fromkeys(CODES, 0)
+        for code, start, stop in _stretches(label):
+            count[code] += 1
+            yield Recording(
+                signal=ecg[None, start:stop].astype(np.float32),
+                sfreq=SFREQ,
+                ch_names=("ECG",),
+                unit="mV",
+                subject=subject,
+                session="1",
+                trial=f"{CODES[code]}-{count[code]}",
+                condition=CODES[code],
+                start_s=start / SFREQ,
+            )
+
+
+def _stretches(label: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yield code, first sample and end of each stretch of one condition."""
+    edges = np.flatnonzero(np.diff(label)) + 1
+    for start, stop in zip([0, *edges], [*edges, len(label)], strict=True):
+        if int(label[start]) in CODES:
+            yield int(label[start]), int(start), int(stop)
+
+
+def _arrays(path: Path, subject: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return chest ECG ``(N,)`` in mV and label ``(N,)`` of a subject, checked."""
+    content = _pickles.load_arrays(path)
+    name = _pickles.value_at(content, path, "subject")
+    if name != subject:
+        raise _wrong(path, "subject", str(name)[:40], subject, "the file holds another subject")
+    ecg = _pickles.array_at(content, path, "signal", "chest", "ECG")
+    label = _pickles.array_at(content, path, "label")
+    _check_ecg(path, ecg)
+    _check_label(path, label, len(ecg))
+    wrist = _pickles.value_at(content, path, "signal", "wrist")
+    if isinstance(wrist, dict) and "BVP" in wrist:
+        bvp = _pickles.array_at(content, path, "signal", "wrist", "BVP")
+        _check_bvp(path, bvp, len(ecg))
+    return ecg[:, 0], label
+
+
+def _check_ecg(path: Path, ecg: np.ndarray) -> None:
+    if ecg.ndim != 2 or ecg.shape[1] != 1 or len(ecg) == 0 or ecg.dtype.kind != "f":
+        found = f"{ecg.shape} {ecg.dtype}"
+        raise _wrong(path, "signal / chest / ECG", found, "(N, 1) float", "wrong shape or type")
+    with np.errstate(over="ignore"):
+        bad = int((~np.isfinite(ecg.astype(np.float32))).sum())
+    if bad:
+        found = f"{bad} of {len(ecg)} samples"
+        raise _wrong(path, "signal / chest / ECG", found, "finite mV", "not all are numbers")
+
+
+def _check_label(path: Path, label: np.ndarray, n_times: int) -> None:
+    if label.shape != (n_times,) or label.dtype.kind not in "iu":
+        found = f"{label.shape} {label.dtype}"
+        raise _wrong(path, "label", found, f"({n_times},) integers", "label and ECG do not agree")
+    codes = set(np.unique(label).tolist())
+    if not codes <= set(range(LAST_CODE + 1)):
+        strange = sorted(codes - set(range(LAST_CODE + 1)))[:5]
+        raise _wrong(path, "label", f"codes {strange}", f"codes 0 to {LAST_CODE}", "unknown codes")
+    if not set(CODES) <= codes:
+        missing = ", ".join(f"{code} {CODES[code]}" for code in sorted(set(CODES) - codes))
+        found = f"codes {sorted(codes)}"
+        raise _wrong(path, "label", found, f"also {missing}", "codes are missing")
+
+
+def _check_bvp(path: Path, bvp: np.ndarray, n_times: int) -> None:
+    wrist_s = (len(bvp) if bvp.ndim else 0) / BVP_SFREQ
+    if abs(wrist_s - n_times / SFREQ) > 1.0:
+        found, expected = f"{wrist_s:.1f} s", f"{n_times / SFREQ:.1f} s, as the chest"
+        raise _wrong(path, "signal / wrist / BVP", found, expected, "wrist and chest do not agree")
+
+
+def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
+    return DataFileError(
+        f"{CARD.title}: {what}",
+        file=path,
+        field=field,
+        found=found,
+        expected=expected,
+        do="get the file again from the publisher, or leave the subject out with subjects=",
+    )
+
+
+def write_subject(folder: Path, subject: str, ecg: np.ndarray, label: np.ndarray) -> Path:
+    """Write chest ECG and labels as a subject's official pickle.
+
+    Parameters
+    ----------
+    folder
+        The folder of the set; the file is ``S2/S2.pkl`` in it.
+    subject
+        Such as ``"S2"``.
+    ecg
+        ``(N,)`` in mV.
+    label
+        ``(N,)`` codes 0 to 7.
+    """
+    content = {
+        "signal": {"chest": {"ECG": ecg.astype(np.float64)[:, None]}, "wrist": {}},
+        "label": label.astype(np.int32),
+        "subject": subject,
+    }
+    return files.write_atomic(
+        _file(Path(folder), subject), lambda temporary: _pickles.dump_python2(content, temporary)
+    )
+
+
+# Shares of the recorded time, about as long beside each other as in the study.
+_SHARES = {"baseline": (0.36,), "stress": (0.2,), "amusement": (0.14,), "meditation": (0.12, 0.12)}
+_GAPS = 6
+
+
+def make_twin(
+    folder: Path,
+    *,
+    subjects: int = 15,
+    effect: float = 1.0,
+    fingerprint: float = 1.0,
+    seed: int = 0,
+    minutes: float = 20.0,
+) -> Path:
+    """Write a simulated twin: the first `subjects` of the set, in its official layout.
+
+    Parameters
+    ----------
+    folder
+        Where to; a file there says that the data are simulated, and with which dials.
+    subjects
+        1 to 15. A subject does not depend on how many there are.
+    effect, fingerprint, seed
+        See `affectbook.simulate`.
+    minutes
+        Length of a subject's recording, gaps between the conditions included.
+
+    Raises
+    ------
+    ParameterError
+        If a dial is out of range.
+    """
+    if not 1 <= subjects <= len(CARD.subjects):
+        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 15 to offer")
+    blocks = [(name, 60 * minutes * share) for name, all_ in _SHARES.items() for share in all_]
+    gap_s = (60 * minutes - sum(seconds for _, seconds in blocks)) / _GAPS
+    for index, subject in enumerate(CARD.subjects[:subjects]):
+        plan = simulate.session_plan(index, blocks, gap_s=gap_s, seed=seed)
+        ecg, found = simulate.ecg_subject(
+            index, plan, sfreq=SFREQ, effect=effect, fingerprint=fingerprint, seed=seed
+        )
+        label = np.zeros(len(ecg), np.int32)
+        for condition, start_s, stop_s in found:
+            code = next(code for code, name in CODES.items() if name == condition)
+            label[round(start_s * SFREQ) : round(stop_s * SFREQ)] = code
+        write_subject(folder, subject, ecg, label)
+    mark = {
+        "simulated": True,
+        "effect": effect,
+        "fingerprint": fingerprint,
+        "seed": seed,
+        "subjects": list(CARD.subjects[:subjects]),
+    }
+    files.write_text(Path(folder) / TWIN_FILE, json.dumps(mark, indent=1) + "\n")
+    return Path(folder)
