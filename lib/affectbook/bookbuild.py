@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from affectbook import notebook
 from affectbook.closure import closure, closure_of, digest
 from affectbook.errors import RunError
 from affectbook.execute import NotebookFailed, execute
 from affectbook.files import sha256, write_text
 
 _PAGES = "affectbook.pages"
-_MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
 class BookFailed(RunError):
@@ -64,24 +64,13 @@ def notebook_digest(root: Path, source: Path) -> str:
     These are its code cells with their tags, the Python version, the code of this package that it
     imports, the pinned packages and the recorded results; prose is not among them.
     """
-    cells = [(source_of(cell), _tags(cell)) for cell in code_cells(_read(source))]
-    code = _MAGIC.sub("", "\n".join(text for text, _ in cells))
+    content = notebook.read(source)
     files = [
-        *closure(code, root / "lib"),
+        *closure(notebook.code(content), root / "lib"),
         *_below(root, "results/recorded"),
         *root.glob("constraints.txt"),
     ]
-    return digest(files, root, json.dumps(cells), platform.python_version())
-
-
-def code_cells(notebook: dict) -> list[dict]:
-    """Return the code cells of a notebook read as JSON."""
-    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-
-
-def source_of(cell: dict) -> str:
-    """Return a cell's text, which a notebook file may hold as lines or as one string."""
-    return "".join(cell["source"])
+    return digest(files, root, notebook.code_hash(content), platform.python_version())
 
 
 def render(root: Path) -> bool:
@@ -120,12 +109,12 @@ def render(root: Path) -> bool:
 def _bring_up_to_date(root: Path, source: Path) -> bool:
     output = root / "build" / "executed" / "notebooks" / source.name
     now = {"digest": notebook_digest(root, source), "source": sha256(source)}
-    kept = _read(output) if output.is_file() else {"metadata": {}}
+    kept = notebook.read(output) if output.is_file() else {"metadata": {}}
     before = kept["metadata"].get("affectbook", {})
     if before.get("digest") == now["digest"]:
         if before["source"] != now["source"]:
             print(f"The prose of {source.name} has changed: its outputs are kept", flush=True)
-            _write(output, _graft(_read(source), kept), now)
+            _write(output, _graft(notebook.read(source), kept), now)
         return False
     why = "it, or what it computes with, has changed" if before else "not executed yet"
     print(f"Executing {source.name} ({why}) ...", flush=True)
@@ -134,14 +123,14 @@ def _bring_up_to_date(root: Path, source: Path) -> bool:
     output.unlink(missing_ok=True)
     execute(source, output, failed)
     failed.unlink(missing_ok=True)
-    _write(output, _read(output), now)
+    _write(output, notebook.read(output), now)
     print(f"Executed {source.name} in {time.monotonic() - started:.0f} s", flush=True)
     return True
 
 
 def _graft(source: dict, executed: dict) -> dict:
     """Put the outputs of an executed copy into its source, whose code cells are the same."""
-    for cell, ran in zip(code_cells(source), code_cells(executed), strict=True):
+    for cell, ran in zip(notebook.code_cells(source), notebook.code_cells(executed), strict=True):
         cell["outputs"], cell["execution_count"] = ran["outputs"], ran["execution_count"]
     return source
 
@@ -192,14 +181,6 @@ def _forget_removed(root: Path, sources: list[Path]) -> None:
             path.unlink()
 
 
-def _tags(cell: dict) -> list[str]:
-    return sorted(cell["metadata"].get("tags", []))
-
-
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, notebook: dict, state: dict[str, str]) -> None:
-    notebook["metadata"]["affectbook"] = state
-    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+def _write(path: Path, content: dict, state: dict[str, str]) -> None:
+    content["metadata"]["affectbook"] = state
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -33,13 +33,14 @@ def closure(source: str, lib: Path, leave_out: Iterable[str] = ()) -> list[Path]
     left_out = {_file(name, lib) for name in leave_out}
     todo, seen = list(_files(_names(source, PACKAGE), lib)), set()
     while todo:
-        path = todo.pop()
-        if path in seen or path in left_out:
+        path, parent = todo.pop()
+        if (path, parent) in seen or path in left_out:
             continue
-        seen.add(path)
-        todo += _imports_of(path, path.stat().st_mtime_ns, lib)
-    tables = {table for folder in {path.parent for path in seen} for table in folder.glob("*.csv")}
-    return sorted(seen | tables)
+        seen.add((path, parent))
+        todo += _imports_of(path, parent, path.stat().st_mtime_ns, lib)
+    files = {path for path, _ in seen}
+    tables = {table for folder in {path.parent for path in files} for table in folder.glob("*.csv")}
+    return sorted(files | tables)
 
 
 def closure_of(module: str, lib: Path, leave_out: Iterable[str] = ()) -> list[Path]:
@@ -66,26 +67,35 @@ def _file(name: str, lib: Path) -> Path | None:
     return None
 
 
-def _files(names: Iterable[str], lib: Path) -> Iterator[Path]:
-    """Yield the files of dotted names and of the packages around them; ``a.b.`` is all of a.b."""
+def _files(names: Iterable[str], lib: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the files of dotted names, and those of the packages around them marked as parents.
+
+    A name that ends in a dot stands for all modules of a package.
+    """
     for name in names:
         parts = name.rstrip(".").split(".")
-        for stop in range(1, len(parts) + 1):
-            if path := _file(".".join(parts[:stop]), lib):
-                yield path
+        steps = [_file(".".join(parts[:stop]), lib) for stop in range(1, len(parts) + 1)]
+        found = [path for path in steps if path]
+        yield from ((path, path != found[-1]) for path in found)
         if name.endswith("."):
-            yield from sorted(lib.joinpath(*parts).rglob("*.py"))
+            yield from ((path, False) for path in sorted(lib.joinpath(*parts).rglob("*.py")))
 
 
 @lru_cache(maxsize=1024)
-def _imports_of(path: Path, changed: int, lib: Path) -> tuple[Path, ...]:
-    """Return the files that the module at `path` imports; `changed` keys the cache."""
-    parts = path.relative_to(lib).with_suffix("").parts
-    package = ".".join(parts[:-1])
-    return tuple(_files(_names(path.read_text(encoding="utf-8"), package), lib))
+def _imports_of(path: Path, parent: bool, changed: int, lib: Path) -> tuple[tuple[Path, bool], ...]:
+    """Return the files that the module at `path` imports; `changed` keys the cache.
+
+    A package that is only passed on the way to one of its modules does not look modules up.
+    """
+    package = ".".join(path.relative_to(lib).with_suffix("").parts[:-1])
+    names = _names(path.read_text(encoding="utf-8"), package)
+    if parent:
+        names.discard(f"{package}.")
+    return tuple(_files(names, lib))
 
 
 def _names(source: str, package: str) -> set[str]:
+    """Return the modules of this package that `source` names; the code stands in `package`."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         found.update(_names_of(node, package))
@@ -96,9 +106,7 @@ def _names_of(node: ast.AST, package: str) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        base = _base(node, package)
-        yield base
-        yield from (f"{base}.{alias.name}" for alias in node.names)
+        yield from (f"{_base(node, package)}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Call) and _called(node) in _BY_NAME:
         if not (node.args and isinstance(node.args[0], ast.Constant)):
             yield f"{package}."

@@ -1,21 +1,215 @@
-"""The command line: ``python -m affectbook.runs book``."""
+"""The command line of the book: ``python -m affectbook.runs book | run | record``."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import os
+import shutil
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-from affectbook.bookbuild import build
-from affectbook.files import project_root
+from affectbook import bookbuild, notebook, papers, params, provenance, runpage
+from affectbook.closure import closure, digest
+from affectbook.errors import AffectbookError, RunError
+from affectbook.execute import NotebookFailed, execute
+from affectbook.files import project_root, write_text
+
+RESULTS = ("scores.csv", "predictions.csv")
+# What only draws or renders does not decide a score.
+_NOT_COMPUTING = tuple(
+    f"affectbook.{name}"
+    for name in ("bookbuild", "figures", "pages", "provenance", "runpage", "runs")
+)
 
 
-def main() -> int:
-    """Run one command."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("command")
-    parser.parse_args()
-    page = build(project_root())
-    print(f"The book: {page.relative_to(project_root())}")
+def run(paper: str, given: dict[str, str], *, force: bool = False) -> Path:
+    """Run a paper's notebook with other parameters and return the folder of the run.
+
+    A run with the same parameters, computing code and notebook code that finished before is not
+    repeated.
+
+    Parameters
+    ----------
+    paper
+        A module of ``affectbook.papers``.
+    given
+        Parameters by name, as text; the others keep their defaults.
+    force
+        Run again even if the same run has finished.
+
+    Raises
+    ------
+    ParameterError
+        Before anything is started, if a parameter is wrong.
+    NotebookFailed
+        If a cell fails; nothing is left among the runs.
+    """
+    root = project_root()
+    parameters = _checked(paper, given)
+    source = root / "notebooks" / f"{paper}.ipynb"
+    code = computing_code(root, paper)
+    key = run_key(root, parameters, code)
+    folder = root / "build" / "runs" / paper / key
+    if not force and _finished(folder, source):
+        print("This run has finished before; --force repeats it.")
+        return folder
+    print(f"Running {paper}, run {key} ...", flush=True)
+    with _Unfinished(folder, key) as unfinished:
+        started = time.monotonic()
+        failed = root / "build" / "failed" / f"{paper}-{key}.ipynb"
+        executed = execute(source, unfinished / "notebook.ipynb", failed, parameters)
+        _require_results(unfinished, source)
+        seconds = time.monotonic() - started
+        found = {
+            "paper": paper,
+            "run_key": key,
+            "notebook": notebook.code_hash(notebook.read(source)),
+            "data": _data(unfinished),
+        } | provenance.collect(root, parameters, code, seconds)
+        write_text(unfinished / "provenance.json", json.dumps(found, indent=1) + "\n")
+        runpage.write(executed, unfinished / "page.html")
+    return folder
+
+
+def run_key(root: Path, parameters: dict[str, object], code: Sequence[Path]) -> str:
+    """Return 12 hexadecimal digits that stand for parameters and computing code."""
+    text = json.dumps(parameters, sort_keys=True) + digest(code, root)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def computing_code(root: Path, paper: str) -> list[Path]:
+    """Return the files that decide the scores of a paper's notebook: not figures, not pages."""
+    code = notebook.code(notebook.read(root / "notebooks" / f"{paper}.ipynb"))
+    start = f"{code}\nimport affectbook.papers.{paper}"
+    return closure(start, root / "lib", leave_out=_NOT_COMPUTING)
+
+
+def record(run_folder: Path, name: str) -> Path:
+    """Keep the scores, predictions and provenance of a run under ``results/recorded/<name>``.
+
+    Raises
+    ------
+    RunError
+        If the run has not finished, or `name` is no plain name.
+    """
+    files = (*RESULTS, "provenance.json")
+    missing = [file for file in files if not (run_folder / file).is_file()]
+    if missing:
+        raise RunError(f"no finished run in {run_folder}: {', '.join(missing)} not found")
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise RunError(f"a record's name has letters, digits, - and _ only, found {name!r}")
+    target = project_root() / "results" / "recorded" / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(run_folder / file, target / file)
+    return target
+
+
+def headline(folder: Path, metric: str = "balanced_accuracy") -> str:
+    """Return one line per evaluation of a run: what, under which protocol, on what, how well."""
+    import pandas as pd
+
+    rows = pd.read_csv(folder / "scores.csv")
+    rows = rows[rows["metric"] == metric]
+    by = ["dataset", "tier", "protocol", "placebo", "estimator", "variant"]
+    means = rows.groupby(by, dropna=False, sort=False)["value"].mean().rename(metric).reset_index()
+    return means.to_string(index=False, float_format="{:.3f}".format, na_rep="")
+
+
+class _Unfinished:
+    """A folder that becomes `folder` when all went well, and nothing otherwise."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.path = folder, folder.with_name(f".running-{key}")
+        self.environment = {"AFFECTBOOK_RUN_DIR": str(self.path), "AFFECTBOOK_RUN_KEY": key}
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        os.environ.update(self.environment)
+        return self.path
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        for name in self.environment:
+            os.environ.pop(name, None)
+        if kind is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.path.replace(self.folder)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _checked(paper: str, given: dict[str, str]) -> dict[str, object]:
+    """Return the resolved parameters; the paper itself checks how they go together."""
+    module = papers.get(paper)
+    parsed = params.parse(module.Params, given)
+    module.setting(parsed)
+    return asdict(parsed)
+
+
+def _finished(folder: Path, source: Path) -> bool:
+    kept = folder / "provenance.json"
+    return kept.is_file() and json.loads(kept.read_text())["notebook"] == notebook.code_hash(
+        notebook.read(source)
+    )
+
+
+def _require_results(folder: Path, source: Path) -> None:
+    missing = [name for name in RESULTS if not (folder / name).is_file()]
+    if missing:
+        raise RunError(f"{source.name} ran, but wrote no {' and no '.join(missing)}")
+
+
+def _data(folder: Path) -> object:
+    path = folder / "data.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m affectbook.runs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("book", help="execute what changed and render the book")
+    one = commands.add_parser("run", help="run a paper with other parameters")
+    one.add_argument("paper", nargs="?", default="", help="a module of affectbook.papers")
+    one.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    one.add_argument("--force", action="store_true", help="repeat a run that has finished")
+    keep = commands.add_parser("record", help="keep the scores of a run in the repository")
+    keep.add_argument("run", help="the folder of the run")
+    keep.add_argument("name", help="the name to keep it under")
+    return parser.parse_args(argv)
+
+
+def _do(arguments: argparse.Namespace) -> None:
+    root = project_root()
+    if arguments.command == "book":
+        print(f"The book: {_short(bookbuild.build(root), root)}")
+    elif arguments.command == "record":
+        print(f"Recorded: {_short(record(Path(arguments.run), arguments.name), root)}")
+    else:
+        folder = run(arguments.paper, dict(arguments.p), force=arguments.force)
+        print(headline(folder))
+        print(f"Page:   {_short(folder / 'page.html', root)}")
+        print(f"Scores: {_short(folder / 'scores.csv', root)}")
+
+
+def _short(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 1 if a notebook failed, 2 for bad input."""
+    try:
+        _do(_arguments(argv))
+    except (bookbuild.BookFailed, NotebookFailed) as failure:
+        print(failure, file=sys.stderr)
+        return 2 if getattr(failure, "expected", False) else 1
+    except AffectbookError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

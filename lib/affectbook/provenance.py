@@ -1,0 +1,96 @@
+"""Where a result comes from: commit, packages, parameters, machine, time, hashes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from affectbook.files import sha256
+
+
+def collect(
+    root: Path, parameters: Mapping[str, object], code: Iterable[Path], seconds: float
+) -> dict[str, object]:
+    """Return what is needed to trace a result and to make it again.
+
+    Parameters
+    ----------
+    root
+        The checkout.
+    parameters
+        Resolved parameters of the run.
+    code
+        The files that computed the result; they are hashed one by one.
+    seconds
+        Wall time.
+    """
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "parameters": dict(parameters),
+        "seed": parameters.get("seed"),
+        "git": git(root),
+        "machine": machine(),
+        "packages": packages(root),
+        "code": {path.relative_to(root).as_posix(): sha256(path) for path in code},
+    }
+
+
+def git(root: Path) -> dict[str, object]:
+    """Return the commit of a checkout and whether tracked or new files differ from it."""
+
+    def ask(*command: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *command], cwd=root, capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    changes = ask("status", "--porcelain")
+    return {"commit": ask("rev-parse", "HEAD"), "dirty": None if changes is None else changes != ""}
+
+
+def machine() -> dict[str, object]:
+    """Return what the time of a run depends on."""
+    import torch
+
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def packages(root: Path) -> dict[str, str]:
+    """Return the versions of the packages that the project names in ``requirements.in``."""
+    lines = (root / "requirements.in").read_text(encoding="utf-8").splitlines()
+    names = [match[0] for line in lines if (match := re.match(r"[A-Za-z0-9._-]+", line))]
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        match = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+        if match:
+            return match[1]
+    return platform.processor() or "unknown"
