@@ -198,7 +198,7 @@ def _person(rng: np.random.Generator, fingerprint: float) -> _Heart:
         log_gain=draw(0.15) + draw([0.12, 0.30, 0.10, 0.30, 0.10]),
         log_width=draw([0.10, 0.08, 0.08, 0.08, 0.10]),
         shift_s=draw([0.008, 0.002, 0.0, 0.002, 0.012]),
-        noise=_REST.noise + draw(0.3) + draw(np.full(_NOISE.shape, 0.3)),
+        noise=_REST.noise + draw(0.3) + draw(np.full(_NOISE.shape, 0.5)),
     )
 
 
@@ -211,7 +211,7 @@ def _trial(rng: np.random.Generator, person: _Heart, fingerprint: float) -> _Hea
         log_gain=person.log_gain + draw([0.06, 0.15, 0.05, 0.15, 0.05]),
         log_width=person.log_width + draw([0.04, 0.04, 0.04, 0.04, 0.04]),
         shift_s=person.shift_s + draw([0.004, 0.001, 0.0, 0.001, 0.005]),
-        noise=person.noise + draw(0.3) + draw(np.full(_NOISE.shape, 0.5)),
+        noise=person.noise + draw(0.3) + draw(np.full(_NOISE.shape, 1.0)),
     )
 
 

@@ -21,7 +21,7 @@ from affectbook.datasets._folders import find_root
 from affectbook.datasets._registry import card, names
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataNotFoundError, ParameterError
+from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 
 __all__ = [
     "Card", "LabelRule", "Recording", "card", "content_hash", "data_hashes", "describe",
@@ -159,7 +159,7 @@ def prepare(
     return folder
 
 
-def _twin(name: str, **dials: float) -> Path:
+def _twin(name: str, *, subjects: int, seed: int, effect: float, fingerprint: float) -> Path:
     """Return the folder of a twin, made whole or not at all."""
     module = _registry.module(name)
     if name not in _registry.with_twin():
@@ -167,21 +167,22 @@ def _twin(name: str, **dials: float) -> Path:
             f"{name} has no simulated twin; ask for tier={module.CARD.tier!r}, or take one of the "
             f"sets that have one: {', '.join(_registry.with_twin())}"
         )
+    dials = {"effect": float(effect), "fingerprint": float(fingerprint)}
+    dials |= {"subjects": int(subjects), "seed": int(seed)}
     sources = [files.sha256(path) for path in module.TWIN_SOURCES]
-    dials = {key: float(value) for key, value in dials.items()}
     key = hashlib.sha256(json.dumps([name, dials, sources], sort_keys=True).encode()).hexdigest()
     folder = files.build_dir("twins", name) / key[:16]
     if _whole(name, folder):
         return folder
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
-        count, seed = int(dials.pop("subjects")), int(dials.pop("seed"))
-        module.make_twin(made, subjects=count, seed=seed, **dials)
+        module.make_twin(made, **dials)
         made.chmod(0o755)
         if folder.exists() and not _whole(name, folder):
             shutil.rmtree(folder)
         made.rename(folder)
     except OSError:
+        # Another process may have finished the same twin in the meantime.
         if not _whole(name, folder):
             raise
     finally:
@@ -191,10 +192,12 @@ def _twin(name: str, **dials: float) -> Path:
 
 def _whole(name: str, folder: Path) -> bool:
     """Tell whether a twin is there with all the subjects that its mark names."""
-    if not (folder / _folders.TWIN_FILE).exists():
+    try:
+        twin = _folders.twin_of(folder)
+    except DataFileError:
         return False
     there = _registry.module(name).subjects_in(folder)
-    return set(_folders.twin_of(folder)["subjects"]) <= set(there)
+    return twin is not None and set(twin["subjects"]) <= set(there)
 
 
 def describe(name: str, tier: str, path: str | Path) -> str:
