@@ -1,0 +1,96 @@
+"""Every notebook is a chapter: parameters first, short cells, no outputs, runs in a bare kernel."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import statistics
+import typing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from tiny_project import ROOT
+
+from affectbook import notebook
+
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAPERS = {path.stem for path in (ROOT / "lib" / "affectbook" / "papers").glob("[a-z]*.py")}
+DRAWS = re.compile(r"\b(figures\.(?!theme)|sns\.|ax\.|plt\.subplots)")
+
+each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+each_paper = pytest.mark.parametrize(
+    "path", [path for path in PATHS if path.stem in PAPERS], ids=lambda path: path.stem
+)
+
+
+def parameters_cell(content: dict) -> dict:
+    (cell,) = [c for c in notebook.code_cells(content) if "parameters" in notebook.tags(c)]
+    return cell
+
+
+def test_every_paper_has_a_notebook() -> None:
+    assert {path.stem for path in PATHS} >= PAPERS
+
+
+@each
+def test_committed_without_outputs(path: Path) -> None:
+    for cell in notebook.code_cells(notebook.read(path)):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+
+
+@each_paper
+def test_the_parameters_cell_is_the_paper_s_params(path: Path) -> None:
+    cell = parameters_cell(notebook.read(path))
+    params = importlib.import_module(f"affectbook.papers.{path.stem}").Params
+    hints = typing.get_type_hints(params)
+    expected = {one.name: (hints[one.name], one.default) for one in fields(params)}
+    found = {}
+    for line in ast.parse(notebook.text(cell)).body:
+        assert isinstance(line, ast.AnnAssign), "parameters are written name: type = value"
+        hint = eval(ast.unparse(line.annotation), {})
+        found[line.target.id] = (hint, ast.literal_eval(line.value))
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+@each
+def test_cells_are_few_and_short(path: Path) -> None:
+    cells = notebook.code_cells(notebook.read(path))
+    assert len(cells) <= 22
+    assert statistics.median(len(notebook.text(cell).splitlines()) for cell in cells) <= 8
+
+
+@each
+def test_no_cell_imports_and_draws(path: Path) -> None:
+    for cell in notebook.code_cells(notebook.read(path)):
+        text = notebook.text(cell)
+        imports = re.search(r"^\s*(import|from)\s(?!__future__)", text, re.MULTILINE)
+        assert not (imports and DRAWS.search(text)), text
+
+
+@each
+def test_code_parses_without_magics(path: Path) -> None:
+    for cell in notebook.code_cells(notebook.read(path)):
+        ast.parse(notebook.text(cell))
+
+
+@pytest.mark.slow
+@each
+def test_runs_from_top_to_bottom_in_a_bare_kernel(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("AFFECTBOOK_RUN_DIR", str(tmp_path))
+    content = nbformat.reads(json.dumps(notebook.read(path)), as_version=4)
+    for cell in content.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = re.sub(r'^(scale: str =) "\w+"', r'\1 "smoke"', cell.source, flags=re.M)
+    where = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(content, timeout=900, kernel_name="python3", resources=where).execute()
+    assert all(cell.execution_count for cell in content.cells if cell.cell_type == "code")
