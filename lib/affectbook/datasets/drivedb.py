@@ -183,7 +183,7 @@ def _ecg(folder: Path, subject: str) -> tuple[np.ndarray, float]:
         found = f"{type(error).__name__}: {str(error)[:160]}"
         raise _wrong(path, "the record", found, "a record that wfdb can read") from error
     if record is None:
-        raise _wrong(path, "signals", ", ".join(channels)[:120], "ECG")
+        raise _wrong(path, "signals", ", ".join(map(str, channels))[:120], "ECG")
     per_frame = header.samps_per_frame[at]
     ecg = record.e_p_signal[0]
     if header.units[at] != "mV":

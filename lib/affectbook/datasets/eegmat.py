@@ -26,6 +26,7 @@ EDF_SFREQ = 500.0
 SECONDS = 60
 CONDITIONS = ("rest", "arithmetic")
 COMPACT = "eegmat_60s.npz"
+STEPS = (-32768, 32767)  # what the compact file can hold; it cuts off there
 ECG_NAME = "ECG ECG"
 EEG_NAMES = (
     "Fp1", "Fp2", "F3", "F4", "F7", "F8", "T3", "T4", "C3", "C4", "T5", "T6", "P3", "P4",
@@ -141,8 +142,9 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
     """Return the last 60 s of rest and the first 60 s of arithmetic of each subject.
 
     Both layouts hold the whole record resampled with `scipy.signal.resample_poly`, cut, and
-    rounded to the step of the compact file. Their `start_s` is 0: the compact file does not say
-    where its minute began.
+    rounded to the step of the compact file, which cuts off EEG at 328 uV (35 samples of one
+    channel, in subject 01). Their `start_s` is 0: the compact file does not say where its minute
+    began.
 
     Parameters
     ----------
@@ -216,7 +218,7 @@ def _from_edf(path: Path, kind: _Kind, condition: str) -> np.ndarray:
         found = f"{whole.shape[-1] / kind.sfreq:.1f} s"
         raise _wrong(path, "length", found, f"{SECONDS} s or more")
     cut = whole[:, -n_times:] if condition == "rest" else whole[:, :n_times]
-    return np.rint(cut)
+    return np.clip(np.rint(cut), *STEPS)
 
 
 def _read_edf(path: Path, ch_names: tuple[str, ...]) -> np.ndarray:

@@ -1,0 +1,273 @@
+"""What holds for every data set: finding, tiers, subjects, twins, hashes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affectbook import datasets, files
+from affectbook.datasets import _folders, _registry, wesad
+from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """Return an empty folder that stands for the project, where nothing is found by chance."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.setattr(files, "project_root", lambda: folder)
+    monkeypatch.setattr(_folders, "project_root", lambda: folder)
+    monkeypatch.delenv("AFFECTBOOK_DATA", raising=False)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def make_wesad(wesad_ecg, wesad_label):
+    """Return a function that writes subjects of WESAD into a folder."""
+
+    def make(folder: Path, *subjects: str) -> Path:
+        for subject in subjects:
+            wesad.write_subject(folder, subject, wesad_ecg, wesad_label)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def quick_twin(monkeypatch):
+    """Make twins of half a minute."""
+    original = wesad.make_twin
+    monkeypatch.setattr(wesad, "make_twin", lambda *a, **k: original(*a, **k, minutes=0.5))
+
+
+def test_the_sets_are_the_modules_with_a_card():
+    assert datasets.names() == ("drivedb", "eegmat", "wesad")
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_cards_are_complete(name):
+    card = datasets.card(name)
+    assert card.name == name and card.tier in ("open", "licensed")
+    for field in ("title", "sfreq", "unit", "licence", "size", "obtain", "citation"):
+        assert getattr(card, field).strip(), field
+    assert card.subjects and card.channels and card.pitfalls and card.label_rules
+    assert len(set(card.subjects)) == len(card.subjects)
+    for rule in card.label_rules:
+        assert set(rule.conditions.values()) == set(rule.classes) and rule.meaning
+    module = _registry.module(name)
+    for part in ("subjects_in", "expected_in", "files_of", "read"):
+        assert callable(getattr(module, part)), part
+
+
+@pytest.mark.parametrize("wrong", ["wesat", "WESAD", "nothing", "", None, 3, ["wesad"]])
+def test_an_unknown_name_is_one_message(wrong):
+    with pytest.raises(ParameterError, match="unknown data set"):
+        datasets.card(wrong)
+    with pytest.raises(ParameterError, match="unknown data set"):
+        datasets.load(wrong)
+
+
+def test_the_nearest_name_is_offered():
+    with pytest.raises(ParameterError, match="did you mean 'wesad'"):
+        datasets.card("WESAT")
+
+
+def test_an_unknown_option_is_one_message():
+    with pytest.raises(ParameterError, match="did you mean 'channels'.*known: channels"):
+        datasets.load("eegmat", chanels="eeg")
+    with pytest.raises(ParameterError, match="known: none"):
+        datasets.load("wesad", channels="eeg")
+
+
+def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkeypatch):
+    with pytest.raises(DataNotFoundError) as caught:
+        datasets.find_root("wesad")
+    assert str(project / "data" / "wesad") in str(caught.value)
+    assert 'make run PAPER=hcmnet ARGS="-p dataset wesad -p tier simulated"' in str(caught.value)
+    assert "$AFFECTBOOK_DATA is not set" in str(caught.value)
+    monkeypatch.setenv("AFFECTBOOK_DATA", "elsewhere")
+    with pytest.raises(DataNotFoundError) as caught:
+        datasets.load("eegmat")
+    for place in (project / "elsewhere" / "eegmat", project / "data" / "eegmat"):
+        assert str(place) in str(caught.value)
+    assert "tier simulated" not in str(caught.value), "eegmat has no twin to offer"
+    assert "physionet.org" in str(caught.value)
+
+
+def test_places_are_searched_in_order(project, tmp_path, monkeypatch, make_wesad):
+    own = make_wesad(project / "data" / "wesad", "S2")
+    assert datasets.find_root("wesad") == own
+    shared = make_wesad(tmp_path / "shared" / "WESAD", "S3")
+    monkeypatch.setenv("AFFECTBOOK_DATA", str(tmp_path / "shared"))
+    assert datasets.find_root("wesad") == shared
+    assert datasets.find_root("wesad", own) == own
+    assert datasets.find_root("wesad", project / "data") == own
+    with pytest.raises(DataNotFoundError):
+        datasets.find_root("wesad", tmp_path / "nowhere")
+
+
+def test_a_relative_variable_also_counts_from_the_project(
+    project, tmp_path, monkeypatch, make_wesad
+):
+    shared = make_wesad(tmp_path / "shared" / "WESAD", "S2")
+    monkeypatch.setenv("AFFECTBOOK_DATA", "../shared")
+    assert datasets.find_root("wesad") == shared
+    (project / "notebooks" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(project / "notebooks" / "deep")
+    assert datasets.find_root("wesad") == shared
+
+
+def test_stray_files_do_no_harm(tmp_path, make_wesad):
+    make_wesad(tmp_path, "S2")
+    for stray in (".DS_Store", "wesad_readme.pdf", "S2/S2_quest.csv", "S99.pkl"):
+        (tmp_path / stray).write_text("stray")
+    (tmp_path / "S3").mkdir()
+    assert len(list(datasets.load("wesad", tmp_path, ["S2"]))) == 5
+
+
+def test_missing_subjects_are_listed_with_the_way_on(tmp_path, make_wesad):
+    make_wesad(tmp_path, "S2", "S3")
+    with pytest.raises(DataNotFoundError) as caught:
+        datasets.load("wesad", tmp_path)
+    assert "missing are S4, S5, S6" in str(caught.value)
+    assert "subjects=['S2', 'S3']" in str(caught.value)
+    with pytest.raises(DataNotFoundError, match="missing are S7, S12"):
+        datasets.load("wesad", tmp_path, ["S2", "S7", "S12"])
+    with pytest.raises(DataNotFoundError, match="no subject"):
+        datasets.load("wesad", tmp_path, [])
+    with pytest.raises(ParameterError, match=r"did you mean subjects=\['S2'\]"):
+        datasets.load("wesad", tmp_path, "S2")
+
+
+def test_subjects_come_once_and_in_the_order_asked_for(tmp_path, make_wesad):
+    make_wesad(tmp_path, "S2", "S3")
+    order = [r.subject for r in datasets.load("wesad", tmp_path, ["S3", "S2", "S3"])]
+    assert order == ["S3"] * 5 + ["S2"] * 5
+
+
+def test_a_partial_copy_of_an_open_set_is_said_in_one_line(tmp_path, caplog, real):
+    with caplog.at_level(logging.INFO, "affectbook.datasets"):
+        datasets.load("drivedb", real("drivedb"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "drivedb: a partial copy, read are drive05, drive06"
+    ]
+
+
+def test_a_twin_is_made_once_and_says_what_it_is(project, quick_twin):
+    twin = datasets.prepare("wesad", "simulated", subjects=2, effect=0.5, seed=7)
+    assert twin.parent == project / "build" / "twins" / "wesad"
+    mark = json.loads((twin / "TWIN.json").read_text())
+    assert mark == {
+        "simulated": True,
+        "effect": 0.5,
+        "fingerprint": 1.0,
+        "seed": 7,
+        "subjects": ["S2", "S3"],
+    }
+    assert datasets.subjects("wesad", twin) == ("S2", "S3")
+    assert len(list(datasets.load("wesad", twin))) == 10
+    changed = (twin / "S2" / "S2.pkl").stat().st_mtime_ns
+    assert datasets.prepare("wesad", "simulated", subjects=2, effect=0.5, seed=7) == twin
+    assert (twin / "S2" / "S2.pkl").stat().st_mtime_ns == changed
+    assert [path.name for path in twin.parent.iterdir()] == [twin.name]
+    line = datasets.describe("wesad", "simulated", twin)
+    assert line == (
+        "tier: simulated | data: WESAD twin, 2 subjects, effect 0.5, fingerprint 1, seed 7"
+        f" | folder: build/twins/wesad/{twin.name}"
+    )
+
+
+def test_each_dial_and_the_code_give_another_twin(project, quick_twin, monkeypatch, tmp_path):
+    dials = [{}, {"effect": 0}, {"fingerprint": 0}, {"seed": 1}, {"subjects": 2}]
+    folders = [datasets.prepare("wesad", "simulated", **{"subjects": 1, **d}) for d in dials]
+    (tmp_path / "source.py").write_text("other code")
+    monkeypatch.setattr(wesad, "TWIN_SOURCES", (tmp_path / "source.py",))
+    folders.append(datasets.prepare("wesad", "simulated", subjects=1))
+    assert len(set(folders)) == 6
+    hashes = {datasets.content_hash("wesad", folder) for folder in folders}
+    assert len(hashes) == 5, "only the last has the signals of the first"
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("damage", ["subject", "mark", "broken mark"])
+def test_a_damaged_twin_is_made_again(project, quick_twin, damage):
+    twin = datasets.prepare("wesad", "simulated", subjects=1)
+    before = datasets.content_hash("wesad", twin)
+    file = twin / ("S2/S2.pkl" if damage == "subject" else "TWIN.json")
+    file.unlink()
+    if damage == "broken mark":
+        file.write_text("{")
+        with pytest.raises(DataFileError, match="TWIN.json"):
+            datasets.load("wesad", twin)
+    assert datasets.prepare("wesad", "simulated", subjects=1) == twin
+    assert datasets.content_hash("wesad", twin) == before
+
+
+def test_a_twin_that_fails_leaves_nothing(project, monkeypatch):
+    def fail(folder: Path, **dials: object) -> None:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wesad, "make_twin", fail)
+    with pytest.raises(KeyboardInterrupt):
+        datasets.prepare("wesad", "simulated")
+    assert not list((project / "build" / "twins" / "wesad").iterdir())
+
+
+@pytest.mark.parametrize("dial", [{"effect": -1}, {"effect": float("nan")}, {"fingerprint": 3.5}])
+def test_a_dial_out_of_range_is_one_message(project, dial):
+    with pytest.raises(ParameterError, match=next(iter(dial))):
+        datasets.prepare("wesad", "simulated", **dial)
+    assert not list((project / "build" / "twins" / "wesad").iterdir())
+
+
+def test_no_tier_stands_in_for_another(project, tmp_path, quick_twin, make_wesad):
+    with pytest.raises(DataNotFoundError, match="no files of WESAD"):
+        datasets.prepare("wesad", "licensed")
+    twin = datasets.prepare("wesad", "simulated", subjects=1)
+    with pytest.raises(DataNotFoundError, match="holds a simulated twin"):
+        datasets.prepare("wesad", "licensed", root=twin)
+    real = make_wesad(tmp_path / "real", "S2")
+    assert datasets.prepare("wesad", "licensed", root=real) == real
+    with pytest.raises(ParameterError, match="leave it out"):
+        datasets.prepare("wesad", "simulated", root=real)
+    with pytest.raises(ParameterError, match="'licensed', not 'open'"):
+        datasets.prepare("wesad", "open", root=real)
+    with pytest.raises(ParameterError, match="'open', not 'licensed'"):
+        datasets.prepare("eegmat", "licensed")
+    with pytest.raises(ParameterError, match="did you mean 'simulated'"):
+        datasets.prepare("wesad", "simulate")
+
+
+@pytest.mark.parametrize("name", ["eegmat", "drivedb"])
+def test_a_set_without_a_twin_says_which_have_one(name):
+    with pytest.raises(ParameterError, match="no simulated twin.*: wesad"):
+        datasets.prepare(name, "simulated")
+
+
+def test_no_path_of_this_machine_is_shown(project, tmp_path, monkeypatch, make_wesad):
+    outside = make_wesad(tmp_path / "some" / "where" / "WESAD", "S2")
+    line = datasets.describe("wesad", "licensed", outside)
+    assert line == "tier: licensed | data: WESAD, 15 subjects | folder: where/WESAD"
+    monkeypatch.setenv("AFFECTBOOK_DATA", str(outside.parent))
+    line = datasets.describe("wesad", "licensed", outside)
+    assert line.endswith("| folder: $AFFECTBOOK_DATA/wesad")
+    inside = make_wesad(project / "data" / "wesad", "S2")
+    assert datasets.describe("wesad", "licensed", inside).endswith("| folder: data/wesad")
+
+
+def test_hashes_cover_what_is_read(tmp_path, make_wesad):
+    make_wesad(tmp_path, "S2", "S3")
+    (tmp_path / "stray.txt").write_text("stray")
+    hashes = datasets.data_hashes("wesad", tmp_path, ["S2"])
+    assert hashes == {"S2/S2.pkl": files.sha256(tmp_path / "S2" / "S2.pkl")}
+    one = datasets.content_hash("wesad", tmp_path, ["S2"])
+    both = datasets.content_hash("wesad", tmp_path, ["S2", "S3"])
+    assert one != both == datasets.content_hash("wesad", tmp_path, ["S3", "S2"])
+    wesad.write_subject(tmp_path, "S2", np.zeros(14000), np.arange(14000) % 5)
+    assert datasets.content_hash("wesad", tmp_path, ["S2"]) != one
