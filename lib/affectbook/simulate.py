@@ -178,6 +178,8 @@ def _check(
         raise ParameterError(f"seed {seed} and subject {subject_index} must not be negative")
     if not sfreq >= 100:
         raise ParameterError(f"sfreq = {sfreq} Hz; waves of an ECG need 100 Hz or more")
+    if not plan:
+        raise ParameterError("the plan is empty; it needs at least one block")
     for condition, seconds in plan:
         if condition is not None and condition not in _CHANGES:
             known = ", ".join(CONDITIONS)
