@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from tiny_project import ROOT
 
@@ -66,6 +67,17 @@ def test_the_executed_copy_takes_the_place_of_the_source(tmp_path: Path) -> None
     assert source == ["bare"]
     executed_notebooks.swap(App, "notebooks/x", source)
     assert json.loads(source[0])["cells"][0]["metadata"]["mystnb"]["image"]["alt"] == "A."
+
+
+def test_every_chapter_and_every_page_of_prose_is_in_the_contents() -> None:
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = [page["file"] for part in contents["parts"] for page in part["chapters"]]
+    there = [
+        path.relative_to(ROOT).with_suffix("").as_posix()
+        for folder, kind in (("book", "*.md"), ("notebooks", "*.ipynb"))
+        for path in (ROOT / folder).glob(kind)
+    ]
+    assert sorted([contents["root"], *listed]) == sorted(there)
 
 
 @pytest.mark.slow

@@ -155,7 +155,9 @@ def _jupyter_book(root: Path, folder: Path) -> None:
     write_text(log, done.stdout)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()
     told = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)] or lines[-3:]
-    raise BookFailed("\n".join([*told, f"The pages were not rendered. Whole log: {log}"]))
+    raise BookFailed(
+        "\n".join([*told, f"The pages were not rendered. Whole log: {os.path.relpath(log)}"])
+    )
 
 
 def _page_inputs(root: Path) -> Iterator[Path]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from affectbook import errors
 from affectbook.errors import RunError
 
-# The kernel talks to this process only; its remark about unencrypted TCP is noise here.
-_QUIET = ["--IPKernelApp.log_level=40"]
+# Cells report errors as messages; what the kernel itself logs (unencrypted TCP on one machine,
+# an interrupt while it shuts down) is noise.
+_QUIET = ["--IPKernelApp.log_level=50"]
 
 
 class NotebookFailed(RunError):
@@ -26,7 +27,9 @@ class NotebookFailed(RunError):
 
     def __init__(self, name: str, where: str, line: str, kept: Path, expected: bool) -> None:
         self.expected = expected
-        super().__init__(f"{name} failed in {where}: {line}\nKept up to there: {kept}")
+        super().__init__(
+            f"{name} failed in {where}: {line}\nKept up to there: {os.path.relpath(kept)}"
+        )
 
 
 def execute(

@@ -26,7 +26,7 @@ window.MathJax = {
 {%- block data_png scoped -%}
 <div class="jp-RenderedImage jp-OutputArea-output">
 <img src="data:image/png;base64,{{ output.data['image/png'] }}"
-     alt="{{ output.metadata.get('affectbook', {}).get('alt', '') | escape_html_keep_quotes }}">
+     alt="{{ output.metadata.get('affectbook', {}).get('alt', '') | e }}">
 </div>
 {%- endblock -%}
 """
