@@ -162,7 +162,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
         variants = {v for s in sides if not isinstance(s, str) for v in s["variant"].unique()} - {
             ""
         }
-        why = f"difference {_points(gap)}, {gap.n_subjects} subjects"
+        why = f"difference {points(gap)}, {gap.n_subjects} subjects"
         why += f"; network: {', '.join(sorted(variants))}" if variants else ""
         verdicts.append(Verdict(claim, word, str(dataset), gap, why))
     return verdicts or [
@@ -170,7 +170,8 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     ]
 
 
-def _points(gap: Interval) -> str:
+def points(gap: Interval) -> str:
+    """Return a difference of scores in points, with its interval where it has one."""
     text = f"{100 * gap.value:+.1f} points"
     return text if np.isnan(gap.low) else f"{text} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
 
@@ -194,7 +195,7 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "claim": v.claim.statement,
             "source": v.claim.source,
             "paper": _published(v.claim),
-            "ours": _points(v.score) if v.claim.directional else str(v.score),
+            "ours": points(v.score) if v.claim.directional else str(v.score),
             "verdict": f"{v.word} {v.dataset}" if v.word.endswith(" on") else v.word,
             "why": v.why,
         }

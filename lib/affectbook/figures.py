@@ -214,8 +214,9 @@ def leakage_ladder(rows: pd.DataFrame, title: str, metric: str = "balanced_accur
             own = part[part["estimator"] == estimator]
             x = own["protocol"].map(protocols.index) + 0.13 * (i - (len(estimators) - 1) / 2)
             bars = np.abs(own[["low", "high"]].T.to_numpy() - own["value"].to_numpy())
-            ax.errorbar(x, own["value"], np.nan_to_num(bars), fmt=_MARKS[i % len(_MARKS)],
-                        color=f"C{i}", ms=6, capsize=2, lw=1.2, label=name_of(estimator))  # fmt: skip
+            look = {"fmt": _MARKS[i % len(_MARKS)], "color": f"C{i}", "ms": 6, "capsize": 2}
+            label = name_of(estimator)
+            ax.errorbar(x, own["value"], np.nan_to_num(bars), lw=1.2, label=label, **look)
         chance = part["chance"].iloc[0] if len(part) else np.nan
         ax.axhline(chance, ls="--", color="0.35", lw=1.2, label="chance")
         ax.set_xticks(range(len(protocols)), map(name_of, protocols), fontsize=8)
@@ -266,10 +267,10 @@ def per_subject(parts: Mapping[str, pd.DataFrame], metric: str, title: str) -> D
         Score rows of one experiment under each label.
     """
     rows = [
-        part.query("fold == 'all' and subject != 'all' and metric == @metric").assign(what=what)
+        results.select(part, fold="all", metric=metric).assign(what=what)
         for what, part in parts.items()
     ]
-    long = pd.concat(rows, ignore_index=True)
+    long = pd.concat(rows, ignore_index=True).query("subject != 'all'")
     fig, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(parts)))
     sns.stripplot(
         long, x="value", y="what", hue="what", jitter=0.22, alpha=0.75, legend=False, ax=ax

@@ -134,8 +134,9 @@ def _refuse_single_trials(name: str, y: np.ndarray, meta: pd.DataFrame) -> None:
     if counts.min() < 2:
         subject, label = counts.idxmin()
         raise ProtocolError(
-            f"{name}: subject {subject} has 1 trial of class {label}; it needs at least 2 per "
-            "class and subject, else it scores below chance by construction; use group_kfold_subject"
+            f"{name}: subject {subject} has 1 trial of class {label}; it needs at least 2 "
+            "per class and subject, else it scores below chance by construction; "
+            "use group_kfold_subject"
         )
 
 

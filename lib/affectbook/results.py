@@ -110,8 +110,7 @@ def score_rows(
 
 def overall(rows: pd.DataFrame, metric: str) -> float:
     """Return the score over all folds and subjects of one experiment."""
-    chosen = rows.query("fold == 'all' and subject == 'all' and metric == @metric")
-    return float(chosen["value"].mean())
+    return float(select(rows, fold="all", subject="all", metric=metric)["value"].mean())
 
 
 def confusions(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
@@ -260,6 +259,11 @@ def recorded(paper: str | None = None, folder: Path | None = None) -> pd.DataFra
         return pd.DataFrame(columns=[*SCORE_COLUMNS, "record"])
     rows = pd.concat(parts, ignore_index=True)
     return rows if paper is None else select(rows, paper=paper)
+
+
+def merge(recorded: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
+    """Return recorded rows and those of a run under one another; either may be empty."""
+    return pd.concat([part for part in (recorded, run) if len(part)], ignore_index=True)
 
 
 def provenance(record: str, folder: Path | None = None) -> dict:

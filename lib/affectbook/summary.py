@@ -1,0 +1,97 @@
+"""The table that every chapter has: the paper's protocol beside the honest one."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from affectbook import claims, protocols, results
+
+KEYS = ["dataset", "label_rule", "tier", "variant", "record", "run_key"]
+
+
+def headline(rows: pd.DataFrame, estimator: str, metric: str = "balanced_accuracy") -> pd.DataFrame:
+    """Return one line per experiment of a paper's network.
+
+    Parameters
+    ----------
+    rows
+        Score rows, recorded or of this run.
+    estimator
+        The network's name in them.
+    metric
+        A key of `results.METRICS`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        dataset, target and tier; the paper's number; ours as published and under each honest
+        protocol with its interval; chance and majority; the placebo; what the audit says; and
+        whether the honest score is above chance.
+    """
+    rows = rows if "record" in rows else rows.assign(record="")
+    own = results.select(rows, estimator=estimator, placebo=False)
+    lines = []
+    for key, part in own.groupby(KEYS, sort=False):
+        where = dict(zip(KEYS, key, strict=True))
+        around = results.select(rows, dataset=where["dataset"], record=where["record"])
+        leaky = part[part["protocol"].str.endswith("_as_published")]
+        for name in part["protocol"].unique():
+            if not protocols.get(name).as_published:
+                lines.append(_line(where, name, part, leaky, around, metric))
+    return pd.DataFrame(lines)
+
+
+def _line(
+    where: dict[str, str],
+    name: str,
+    part: pd.DataFrame,
+    leaky: pd.DataFrame,
+    around: pd.DataFrame,
+    metric: str,
+) -> dict[str, str]:
+    """Return one line of `headline`: one network on one data set under one honest protocol."""
+    honest = results.select(part, protocol=name)
+    majority = results.select(around, protocol=name, placebo=False, estimator="majority")
+    placebo = results.select(
+        around[around["protocol"].str.endswith("_as_published")],
+        placebo=True, estimator=part["estimator"].iloc[0], variant=where["variant"],
+    )  # fmt: skip
+    score = results.interval(honest, metric)
+    chance = 1 / results.confusions(honest)[1].shape[-1]
+    return {
+        "data, target, tier": f"{where['dataset']}, {where['label_rule']}, {where['tier']}",
+        "network": where["variant"],
+        "paper": "not found",
+        "as published": percent(results.interval(leaky, metric).value) if len(leaky) else "–",
+        "placebo, as published": percent(results.overall(placebo, metric)),
+        "honest": f"{percent(score.value)} ({name})",
+        "95 % interval": _span(score),
+        "chance, majority": f"{percent(chance)}, {percent(results.overall(majority, metric))}",
+        "audit": "honest: passed; as published: " + _leaks(leaky),
+        "verdict": above_chance(score, chance),
+    }
+
+
+def percent(value: float) -> str:
+    """Return a score in per cent, or a dash."""
+    return "–" if pd.isna(value) else f"{100 * value:.1f} %"
+
+
+def _span(score: results.Interval) -> str:
+    if pd.isna(score.low):
+        return f"{score.n_subjects} subjects: none"
+    return f"{100 * score.low:.1f} to {100 * score.high:.1f}"
+
+
+def _leaks(leaky: pd.DataFrame) -> str:
+    names = leaky["protocol"].unique()
+    return "; ".join(f"shares {protocols.get(name).leaks}" for name in names) or "not run"
+
+
+def above_chance(score: results.Interval, chance: float) -> str:
+    """Return whether an honest score is above chance, by the rule of `claims`."""
+    if score.n_subjects < claims.FEWEST_SUBJECTS:
+        return "undecided (under 10 subjects)"
+    if score.low > chance:
+        return "above chance"
+    return "below chance" if score.high < chance else "not told from chance"
