@@ -142,6 +142,8 @@ def test_missing_subjects_are_listed_with_the_way_on(tmp_path, make_wesad):
         datasets.load("wesad", tmp_path, [])
     with pytest.raises(ParameterError, match=r"did you mean subjects=\['S2'\]"):
         datasets.load("wesad", tmp_path, "S2")
+    with pytest.raises(ParameterError, match="subjects is not a list"):
+        datasets.load("wesad", tmp_path, 3)
 
 
 def test_subjects_come_once_and_in_the_order_asked_for(tmp_path, make_wesad):
@@ -219,6 +221,19 @@ def test_a_twin_that_fails_leaves_nothing(project, monkeypatch):
     assert not list((project / "build" / "twins" / "wesad").iterdir())
 
 
+def test_two_that_make_the_same_twin_share_it(project, quick_twin, monkeypatch):
+    quick, made = wesad.make_twin, []
+
+    def overtaken(folder: Path, **dials: object) -> None:
+        quick(folder, **dials)
+        monkeypatch.setattr(wesad, "make_twin", quick)
+        made.append(datasets.prepare("wesad", "simulated", subjects=1))
+
+    monkeypatch.setattr(wesad, "make_twin", overtaken)
+    assert [datasets.prepare("wesad", "simulated", subjects=1)] == made
+    assert list(made[0].parent.iterdir()) == made
+
+
 @pytest.mark.parametrize("dial", [{"effect": -1}, {"effect": float("nan")}, {"fingerprint": 3.5}])
 def test_a_dial_out_of_range_is_one_message(project, dial):
     with pytest.raises(ParameterError, match=next(iter(dial))):
@@ -253,7 +268,7 @@ def test_a_set_without_a_twin_says_which_have_one(name):
 def test_no_path_of_this_machine_is_shown(project, tmp_path, monkeypatch, make_wesad):
     outside = make_wesad(tmp_path / "some" / "where" / "WESAD", "S2")
     line = datasets.describe("wesad", "licensed", outside)
-    assert line == "tier: licensed | data: WESAD, 15 subjects | folder: where/WESAD"
+    assert line == "tier: licensed | data: WESAD, 1 subject | folder: where/WESAD"
     monkeypatch.setenv("AFFECTBOOK_DATA", str(outside.parent))
     line = datasets.describe("wesad", "licensed", outside)
     assert line.endswith("| folder: $AFFECTBOOK_DATA/wesad")

@@ -89,8 +89,8 @@ def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, 
         if not twin and len(wanted) < len(module.CARD.subjects):
             log.info("%s: a partial copy, read are %s", name, ", ".join(wanted) or "none")
     else:
-        if isinstance(asked, str):
-            raise ParameterError(f"subjects is one string; did you mean subjects=[{asked!r}]?")
+        if isinstance(asked, str) or not isinstance(asked, Iterable):
+            raise ParameterError(f"subjects is not a list; did you mean subjects=[{asked!r}]?")
         wanted = tuple(dict.fromkeys(asked))
     missing = [subject for subject in wanted if subject not in there]
     if missing or not wanted:
@@ -205,13 +205,13 @@ def describe(name: str, tier: str, path: str | Path) -> str:
 
     A path outside the project is shortened, so that no path of this machine is printed.
     """
-    title, folder = card(name).title, find_root(name, path)
+    module, folder = _registry.module(name), find_root(name, path)
     twin = _folders.twin_of(folder)
+    expected = twin["subjects"] if twin else module.expected_in(folder)
+    count = len(set(expected) & set(module.subjects_in(folder)))
+    data = f"{module.CARD.title}{' twin' if twin else ''}, {count} subject{'s' * (count != 1)}"
     if twin:
-        dials = ", ".join(f"{key} {twin[key]:g}" for key in ("effect", "fingerprint", "seed"))
-        data = f"{title} twin, {len(twin['subjects'])} subjects, {dials}"
-    else:
-        data = f"{title}, {len(_registry.module(name).expected_in(folder))} subjects"
+        data += "".join(f", {key} {twin[key]:g}" for key in ("effect", "fingerprint", "seed"))
     return f"tier: {tier} | data: {data} | folder: {_folders.shown(name, folder)}"
 
 

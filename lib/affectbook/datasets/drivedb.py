@@ -116,8 +116,8 @@ def read(folder: Path, subjects: Iterable[str], *, trim_s: float = TRIM_S) -> It
     folder, subjects
         Where, and which records.
     trim_s
-        Seconds taken off both ends of a labelled stretch, as the times of the table are
-        uncertain by about that much.
+        Seconds taken off both ends of a labelled stretch, since a border is only known
+        approximately.
 
     Raises
     ------

@@ -68,7 +68,7 @@ CARD = Card(
     ),
     citation="schmidt2018wesad",
     pitfalls=(
-        "One trial per condition and subject: leave-one-trial-out has no class to learn from.",
+        "One trial per condition: within a subject, a left-out trial takes its class with it.",
         "Baseline is about twice as long as stress, and stress longer than amusement.",
         "700 Hz needs a low-pass filter before it is decimated.",
         "Scaling over a whole file lets the test part leak into training.",
