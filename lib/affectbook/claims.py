@@ -116,9 +116,9 @@ def judge_number(claim: Claim, rows: pd.DataFrame) -> Verdict:
     return Verdict(claim, "reproduced" if inside else "not reproduced", claim.dataset, score, why)
 
 
-def _side(rows: pd.DataFrame, side: Side) -> pd.DataFrame:
+def side(rows: pd.DataFrame, where: Side) -> pd.DataFrame:
     """Return the rows of one side; a tuple of values means the first that was run."""
-    for column, wanted in side.items():
+    for column, wanted in where.items():
         options = wanted if isinstance(wanted, tuple) else (wanted,)
         matches = (rows[rows[column] == option] for option in options)
         rows = next((match for match in matches if not match.empty), rows.iloc[:0])
@@ -147,8 +147,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     honest = results.select(rows, protocol=claim.protocol, placebo=False)
     for dataset, own in honest.groupby("dataset", sort=True):
         sides = [
-            side if isinstance(side, str) else _side(own, side)
-            for side in (claim.left, claim.right)
+            one if isinstance(one, str) else side(own, one) for one in (claim.left, claim.right)
         ]
         gap = _gap(*sides, claim.metric)
         if gap.n_subjects == 0:

@@ -18,7 +18,7 @@ from affectbook.features import r_peaks
 
 Drawn = tuple[Figure, str]
 WIDTH = 7.2
-_MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
+MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
 _NAMES = {
     "hcmnet": "HCMNet",
     "small_cnn": "small CNN",
@@ -214,7 +214,7 @@ def leakage_ladder(rows: pd.DataFrame, title: str, metric: str = "balanced_accur
             own = part[part["estimator"] == estimator]
             x = own["protocol"].map(protocols.index) + 0.13 * (i - (len(estimators) - 1) / 2)
             bars = np.abs(own[["low", "high"]].T.to_numpy() - own["value"].to_numpy())
-            look = {"fmt": _MARKS[i % len(_MARKS)], "color": f"C{i}", "ms": 6, "capsize": 2}
+            look = {"fmt": MARKS[i % len(MARKS)], "color": f"C{i}", "ms": 6, "capsize": 2}
             label = name_of(estimator)
             ax.errorbar(x, own["value"], np.nan_to_num(bars), lw=1.2, label=label, **look)
         chance = part["chance"].iloc[0] if len(part) else np.nan

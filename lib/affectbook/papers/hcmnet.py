@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 TITLE = "HCMNet"
-HEADLINE = "One convolutional-Mamba network recognises emotions from wearable ECG, across people"
+HEADLINE = "One convolutional-Mamba network recognises emotions from wearable ECG"
+HEADLINE_CLAIM = "across_people"
 
 SCALES = {
     "smoke": Scale(

@@ -1,0 +1,188 @@
+"""Pages that numbers write: MyST fragments and a figure, from data cards and recorded scores."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from affectbook import claims, datasets, figures, papers, protocols, results, summary
+from affectbook.files import write_atomic, write_text
+
+NO_RECORDS = "No results on real recordings have been recorded yet.\n"
+
+
+def write(folder: Path) -> None:
+    """Write every fragment that a page of the book includes into `folder`."""
+    rows = results.recorded()
+    fragments = {
+        "papers.md": papers_table(rows),
+        "placebo.md": placebo(rows, folder),
+        "datasets.md": data_cards(),
+        "protocols_table.md": markdown(protocols.table()),
+        "recorded.md": records(rows),
+    }
+    for name, text in fragments.items():
+        write_text(Path(folder) / name, text)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """Return a table in Markdown; what could be read as markup in a cell is escaped."""
+
+    def cell(value: object) -> str:
+        return html.escape(str(value), quote=False).replace("|", "\\|").replace("\n", " ")
+
+    lines = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(map(cell, line))} |\n" for line in lines)
+
+
+def papers_table(rows: pd.DataFrame) -> str:
+    """Return one line per paper: its claim, the honest score, the verdict, the link."""
+    lines = []
+    for name in papers.names():
+        paper = papers.get(name)
+        score, verdict = _honest(paper, results.select(rows, paper=name))
+        link = f"[{paper.TITLE}](../notebooks/{name}.ipynb)"
+        lines.append(f"| {link} | {paper.HEADLINE} | {score} | {verdict} |\n")
+    head = "| paper | its claim | honest score, real ECG or EEG | verdict |\n|---|---|---|---|\n"
+    return head + "".join(lines)
+
+
+def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
+    """Return the paper's honest score on the real set with most people, and the verdict on it."""
+    own = [claim for claim in paper.claims() if claim.name == paper.HEADLINE_CLAIM]
+    verdict = max(claims.judge(own, rows), key=lambda one: one.score.n_subjects)
+    if not verdict.score.n_subjects:
+        return "not recorded yet", verdict.word
+    (claim,) = own
+    network = claims.side(
+        results.select(rows, dataset=verdict.dataset, protocol=claim.protocol, placebo=False),
+        claim.left,
+    )
+    score = results.interval(network, claim.metric)
+    chance = 1 / results.confusions(network)[1].shape[-1]
+    label = claim.metric.replace("_", " ")
+    text = f"{score} {label}, {score.n_subjects} people of {verdict.dataset} never seen before; "
+    return f"{text}chance {summary.percent(chance)}", f"{verdict.word} {verdict.dataset}"
+
+
+def placebo(rows: pd.DataFrame, folder: Path) -> str:
+    """Return figure and reading of all recorded placebos on real signals."""
+    real = rows[(rows["tier"] != "simulated") & rows["placebo"].astype(bool)]
+    if real.empty:
+        return NO_RECORDS
+    parts = [
+        figures.ladder_scores(part).assign(dataset=dataset)
+        for dataset, part in real.groupby("dataset", sort=False)
+    ]
+    scores = pd.concat(parts, ignore_index=True)
+    most = max(
+        real["dataset"].unique(), key=lambda d: real[real["dataset"] == d]["subject"].nunique()
+    )
+    fig, alt = _draw_placebo(scores[scores["dataset"] == most], most)
+    write_atomic(folder / "placebo.png", lambda path: fig.savefig(path, dpi=160, facecolor="white"))
+    plt.close(fig)
+    return (
+        "Every recording got its label from a coin. There is nothing to learn, so a score that\n"
+        "means something must be at chance. The signals are real; only the labels are not.\n\n"
+        f"```{{image}} ../build/generated/placebo.png\n:alt: {alt}\n:width: 640px\n```\n\n"
+        + _read_placebo(scores[scores["dataset"] == most], most)
+    )
+
+
+def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:
+    figures.theme()
+    names, estimators = list(scores["protocol"].unique()), list(scores["estimator"].unique())
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 0.8 + 1.1 * len(names)))
+    for i, estimator in enumerate(estimators):
+        own = scores[scores["estimator"] == estimator]
+        y = own["protocol"].map(names.index) + 0.13 * (i - (len(estimators) - 1) / 2)
+        bars = np.nan_to_num(np.abs(own[["low", "high"]].T.to_numpy() - own["value"].to_numpy()))
+        look = {"fmt": figures.MARKS[i % len(figures.MARKS)], "color": f"C{i}", "capsize": 2}
+        ax.errorbar(
+            100 * own["value"], y, xerr=100 * bars, label=figures.name_of(estimator), **look
+        )
+    ax.axvline(50, ls="--", color="0.35", label="chance")
+    ax.set_yticks(range(len(names)), map(figures.name_of, names))
+    ax.set(
+        xlabel="balanced accuracy on coin flips (%)", xlim=(0, 103), ylim=(len(names) - 0.5, -0.5)
+    )
+    ax.set_title(f"{dataset}: real signals, coin-flip labels")
+    fig.legend(loc="outside lower center", ncols=3, fontsize=8)
+    return fig, "Scores on coin flips. " + figures.read_ladder(scores)
+
+
+def _read_placebo(scores: pd.DataFrame, dataset: str) -> str:
+    """Return the highest score on nothing under published and under honest protocols, in words."""
+    leaky = scores["protocol"].str.endswith("_as_published")
+    sentences = []
+    for part, kind in ((scores[leaky], "as papers publish it"), (scores[~leaky], "honestly")):
+        if len(part):
+            top = part.loc[part["value"].idxmax()]
+            who = figures.name_of(top["estimator"])
+            protocol = f"`{top['protocol']}`"
+            sentences.append(
+                f"Split {kind} ({protocol}), at best **{summary.percent(top['value'])}** ({who})"
+            )
+    return f"On {dataset}: " + ". ".join(sentences) + ". Bars are 95 % intervals over people.\n"
+
+
+def data_cards() -> str:
+    """Return every data card: a table of facts, label rules and pitfalls."""
+    return "\n".join(_card(datasets.card(name)) for name in datasets.names())
+
+
+def _card(card: datasets.Card) -> str:
+    facts = {
+        "name in parameters": f"`{card.name}`",
+        "tier": card.tier,
+        "subjects": f"{len(card.subjects)} ({card.subjects[0]} to {card.subjects[-1]})",
+        "trials": card.trials_per_subject,
+        "channels": ", ".join(card.channels),
+        "sampling rate": card.sfreq,
+        "unit": card.unit,
+        "licence": card.licence,
+        "size": card.size,
+        "how to obtain": card.obtain,
+        "source": f"{{cite}}`{card.citation}`",
+    }
+    for rule in card.label_rules:
+        facts[f"label rule `{rule.name}`"] = f"{', '.join(rule.classes)}. {rule.meaning}"
+    table = markdown(pd.DataFrame(facts.items(), columns=["", " "]))
+    return f"### {card.title}\n\n{table}\n{_bullets('Pitfalls', card.pitfalls)}"
+
+
+def _bullets(title: str, lines: Iterable[str]) -> str:
+    return f"{title}:\n\n" + "".join(f"- {html.escape(line, quote=False)}\n" for line in lines)
+
+
+def records(rows: pd.DataFrame) -> str:
+    """Return one line per recorded run: what it was, and what made it."""
+    if rows.empty:
+        return NO_RECORDS
+    lines = []
+    for name, part in rows.groupby("record", sort=True):
+        made, first = results.provenance(name), part.iloc[0]
+        lines.append(
+            {
+                "record": f"`{name}`",
+                "paper": first["paper"],
+                "data": f"{first['dataset']}, {first['tier']}",
+                "protocols": ", ".join(part["protocol"].unique()),
+                "scale, seed": f"{first['scale']}, {first['seed']}",
+                "windows": " x ".join(map(str, made["data"]["windows"])),
+                "code": f"`{made['git']['commit'][:10]}`"
+                + (" changed" if made["git"]["dirty"] else ""),
+                "machine": _machine(made["machine"]),
+                "minutes": f"{made['seconds'] / 60:.0f}",
+            }
+        )
+    return markdown(pd.DataFrame(lines))
+
+
+def _machine(machine: dict) -> str:
+    return f"{machine['cpu']}, {machine['torch_threads']} thread(s)"
