@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_run_ends_with_page_scores_and_provenance(tiny: TinyProject) -> None:
     done = tiny.runs("run", "tiny", "-p", "seed", "5")
     assert done.returncode == 0, done.stderr
     (folder,) = (tiny.root / "build" / "runs" / "tiny").iterdir()
-    assert "0.5" not in done.stdout and "12" in done.stdout
+    assert re.search(r"tiny +12\.000", done.stdout)
     assert f"build/runs/tiny/{folder.name}/page.html" in done.stdout
     kept = json.loads((folder / "provenance.json").read_text())
     assert kept["parameters"] == {"seed": 5, "mode": "good"}
@@ -139,6 +140,16 @@ def test_a_run_that_cannot_be_leaves_nothing(
     assert not kept.exists() or not list(kept.iterdir())
 
 
+def test_real_data_are_looked_for_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AFFECTBOOK_DATA", str(tmp_path))
+    assert runs.main(["run", "hcmnet", "-p", "dataset", "wesad", "-p", "tier", "licensed"]) == 2
+    told = capsys.readouterr()
+    assert "Running" not in told.out
+    assert "WESAD" in told.err and "simulated" in told.err
+
+
 def test_a_record_is_a_finished_run_under_a_plain_name(tiny: TinyProject) -> None:
     empty = tiny.runs("record", "nowhere", "first")
     assert empty.returncode == 2
@@ -161,6 +172,7 @@ def test_the_run_key_stands_for_parameters_and_computing_code(root: Path) -> Non
     one = runs.run_key(root, {"seed": 0, "epochs": None}, code)
     assert one == runs.run_key(root, {"epochs": None, "seed": 0}, code)
     assert one != runs.run_key(root, {"seed": 1, "epochs": None}, code)
+    assert one != runs.run_key(root, {"seed": 0, "epochs": None}, code, data="0123")
     assert len(one) == 12
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MACHINERY = (
     "__init__", "bookbuild", "closure", "errors", "execute", "files", "notebook", "papers/__init__",
-    "params", "provenance", "runpage", "runs",
+    "params", "provenance", "results", "runpage", "runs",
 )  # fmt: skip
 PAPER = '''"""A paper small enough for a test."""
 
@@ -40,12 +40,12 @@ CELLS = (
     "print('value', VALUE + seed)",
     "if mode == 'broken':\n    raise ZeroDivisionError('a cell of the test fails')\n"
     "if mode == 'bad_data':\n    raise DataError('no such data')",
-    "import os\nfrom pathlib import Path\n"
+    "import os\nfrom pathlib import Path\nimport pandas as pd\nfrom affectbook import results\n"
     "folder = os.environ.get('AFFECTBOOK_RUN_DIR')\n"
     "if folder and mode != 'mute':\n"
-    "    head = 'dataset,tier,protocol,placebo,estimator,variant,metric,value\\n'\n"
-    "    row = f'none,simulated,split,False,tiny,,balanced_accuracy,{VALUE + seed}\\n'\n"
-    "    Path(folder, 'scores.csv').write_text(head + row)\n"
+    "    row = dict.fromkeys(results.SCORE_COLUMNS, '') | {'estimator': 'tiny', 'fold': 'all',\n"
+    "        'subject': 'all', 'metric': 'balanced_accuracy', 'value': VALUE + seed}\n"
+    "    results.write_rows(pd.DataFrame([row]), Path(folder, 'scores.csv'))\n"
     "    Path(folder, 'predictions.csv').write_text('y_true,y_pred\\n0,1\\n')",
 )  # fmt: skip
 

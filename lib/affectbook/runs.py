@@ -30,8 +30,8 @@ _NOT_COMPUTING = tuple(
 def run(paper: str, given: dict[str, str], *, force: bool = False) -> Path:
     """Run a paper's notebook with other parameters and return the folder of the run.
 
-    A run with the same parameters, computing code and notebook code that finished before is not
-    repeated.
+    A run with the same parameters, data, computing code and notebook code that finished before
+    is not repeated.
 
     Parameters
     ----------
@@ -44,16 +44,16 @@ def run(paper: str, given: dict[str, str], *, force: bool = False) -> Path:
 
     Raises
     ------
-    ParameterError
-        Before anything is started, if a parameter is wrong.
+    ParameterError, DataNotFoundError
+        Before anything is started, if a parameter is wrong or real data are not there.
     NotebookFailed
         If a cell fails; nothing is left among the runs.
     """
     root = project_root()
-    parameters = _checked(paper, given)
+    parameters, data = _checked(paper, given)
     source = root / "notebooks" / f"{paper}.ipynb"
     code = computing_code(root, paper)
-    key = run_key(root, parameters, code)
+    key = run_key(root, parameters, code, data)
     folder = root / "build" / "runs" / paper / key
     if not force and _finished(folder, source):
         print("This run has finished before; --force repeats it.")
@@ -76,9 +76,11 @@ def run(paper: str, given: dict[str, str], *, force: bool = False) -> Path:
     return folder
 
 
-def run_key(root: Path, parameters: dict[str, object], code: Sequence[Path]) -> str:
-    """Return 12 hexadecimal digits that stand for parameters and computing code."""
-    text = json.dumps(parameters, sort_keys=True) + digest(code, root)
+def run_key(
+    root: Path, parameters: dict[str, object], code: Sequence[Path], data: str | None = None
+) -> str:
+    """Return 12 hexadecimal digits that stand for parameters, computing code and real data."""
+    text = json.dumps([parameters, data, digest(code, root)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -111,14 +113,16 @@ def record(run_folder: Path, name: str) -> Path:
 
 
 def headline(folder: Path, metric: str = "balanced_accuracy") -> str:
-    """Return one line per evaluation of a run: what, under which protocol, on what, how well."""
+    """Return one line per evaluation of a run: on what, under which protocol, what, how well."""
     import pandas as pd
 
-    rows = pd.read_csv(folder / "scores.csv")
-    rows = rows[rows["metric"] == metric]
+    from affectbook import results
+
+    rows = results.read_rows(folder / "scores.csv")
     by = ["dataset", "tier", "protocol", "placebo", "estimator", "variant"]
-    means = rows.groupby(by, dropna=False, sort=False)["value"].mean().rename(metric).reset_index()
-    return means.to_string(index=False, float_format="{:.3f}".format, na_rep="")
+    scores = [(*key, results.overall(part, metric)) for key, part in rows.groupby(by, sort=False)]
+    table = pd.DataFrame(scores, columns=[*by, metric])
+    return table.to_string(index=False, float_format="{:.3f}".format)
 
 
 class _Unfinished:
@@ -143,12 +147,22 @@ class _Unfinished:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _checked(paper: str, given: dict[str, str]) -> dict[str, object]:
-    """Return the resolved parameters; the paper itself checks how they go together."""
+def _checked(paper: str, given: dict[str, str]) -> tuple[dict[str, object], str | None]:
+    """Return the resolved parameters and the hash of the data, checked before anything starts."""
     module = papers.get(paper)
     parsed = params.parse(module.Params, given)
-    module.setting(parsed)
-    return asdict(parsed)
+    return asdict(parsed), _data_hash(module.setting(parsed))
+
+
+def _data_hash(setting: object) -> str | None:
+    """Return the hash of real data; a twin is decided by parameters and code."""
+    if getattr(setting, "tier", "simulated") == "simulated":
+        return None
+    from affectbook import datasets
+
+    folder = datasets.prepare(setting.dataset, setting.tier)
+    chosen = datasets.subjects(setting.dataset, folder)[: setting.subjects]
+    return datasets.content_hash(setting.dataset, folder, chosen)
 
 
 def _finished(folder: Path, source: Path) -> bool:
