@@ -22,7 +22,7 @@ STAMP := $(VENV)/.stamp
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help env book run record test test-slow lint notebooks lab clean
+.PHONY: help env book run record test test-slow lint notebooks strip lab clean
 
 help: ## list the targets
 	@echo "make <target>"
@@ -62,8 +62,11 @@ test-slow: $(STAMP) ## run the slow tests: training and whole notebooks
 lint: $(STAMP) ## check style with ruff
 	@$(BIN)/ruff check --quiet .
 
-notebooks: $(STAMP) ## check that the notebooks are committed without outputs
-	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+notebooks: $(STAMP) ## check that the notebooks have no outputs
+	@$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb || { echo "Take the outputs out: make strip" >&2; exit 1; }
+
+strip: $(STAMP) ## take the outputs out of the notebooks, before a commit
+	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks
