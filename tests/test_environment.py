@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from importlib.metadata import PackageNotFoundError, requires, version
+import sys
+from importlib.metadata import (
+    PackageNotFoundError,
+    packages_distributions,
+    requires,
+    version,
+)
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from affectbook import notebook
 
 CONDA = re.compile(r"[a-z0-9][a-z0-9._-]*(=[0-9][0-9a-z.]*)?")
 ASKED_FOR = {
@@ -66,6 +75,33 @@ def test_the_pins_close_over_what_the_dependencies_need(root: Path, pins: dict[s
                 todo.append(canonicalize_name(needed.name))
     cuda = {name for name in seen if name.startswith(("nvidia-", "cuda-")) or name == "triton"}
     assert seen - cuda <= set(pins)
+
+
+def test_every_import_is_a_dependency_that_is_named(root: Path) -> None:
+    own = {"affectbook", *(path.stem for path in (root / "tests").glob("*.py"))}
+    own |= {path.stem for path in (root / "book" / "_ext").glob("*.py")}
+    sources = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("lib", "tests", "book/_ext")
+        for path in (root / folder).rglob("*.py")
+    } | {path: notebook.code(notebook.read(path)) for path in root.glob("notebooks/*.ipynb")}
+    named = set(requirements(root / "requirements.in"))
+    distributions = packages_distributions()
+    for path, source in sources.items():
+        for module in imported(source) - own - sys.stdlib_module_names:
+            names = {canonicalize_name(name) for name in distributions.get(module, [module])}
+            assert names & named, f"{path.name} imports {module}"
+
+
+def imported(source: str) -> set[str]:
+    """Return the top-level modules that Python code imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def test_conda_brings_python_and_pip_only(conda: dict) -> None:
