@@ -112,7 +112,7 @@ def judge_number(claim: Claim, rows: pd.DataFrame) -> Verdict:
         why = f"{score.n_subjects} subjects, half-width {100 * score.half_width:.1f} points"
         return Verdict(claim, "inconclusive", claim.dataset, score, why)
     inside = score.low <= claim.number <= score.high
-    why = f"{100 * claim.number:.1f} % lies {'inside' if inside else 'outside'} our interval"
+    why = f"{100 * claim.number:.1f} % lies {'inside' if inside else 'outside'} ours, {score}"
     return Verdict(claim, "reproduced" if inside else "not reproduced", claim.dataset, score, why)
 
 
@@ -158,11 +158,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
             word = "holds on"
         elif not few and gap.high < 0:
             word = "does not hold on"
-        variants = {v for s in sides if not isinstance(s, str) for v in s["variant"].unique()} - {
-            ""
-        }
-        why = f"difference {points(gap)}, {gap.n_subjects} subjects"
-        why += f"; network: {', '.join(sorted(variants))}" if variants else ""
+        why = f"{points(gap)}, {gap.n_subjects} subjects"
         verdicts.append(Verdict(claim, word, str(dataset), gap, why))
     return verdicts or [
         Verdict(claim, "untested", "", NOTHING, "no real data with both sides at hand")
@@ -188,25 +184,27 @@ def judge(claims: Sequence[Claim], rows: pd.DataFrame) -> list[Verdict]:
 
 
 def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """Return verdicts as a table for the page."""
+    """Return verdicts as a table for the page: claim, paper, verdict, why."""
     rows = [
         {
-            "claim": v.claim.statement,
-            "source": v.claim.source,
-            "paper": _published(v.claim),
-            "ours": points(v.score) if v.claim.directional else str(v.score),
-            "verdict": f"{v.word} {v.dataset}" if v.word.endswith(" on") else v.word,
-            "why": v.why,
+            "claim": verdict.claim.statement,
+            "paper": _published(verdict.claim),
+            "verdict": f"{verdict.word} {verdict.dataset}".strip()
+            if verdict.claim.directional
+            else verdict.word,
+            "why": verdict.why,
         }
-        for v in verdicts
+        for verdict in verdicts
     ]
     return pd.DataFrame(rows)
 
 
 def _published(claim: Claim) -> str:
+    """Return what the paper says, and where."""
     if claim.directional:
-        return "a direction"
-    return "not found" if claim.number is None else f"{100 * claim.number:.2f} %"
+        return f"a direction; {claim.source}"
+    number = "not found" if claim.number is None else f"{100 * claim.number:.2f} %"
+    return f"{number}; {claim.source}"
 
 
 def with_numbers(paper: str, claims: Sequence[Claim], path: Path) -> list[Claim]:

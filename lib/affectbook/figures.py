@@ -23,7 +23,7 @@ _NAMES = {
     "hcmnet": "HCMNet",
     "small_cnn": "small CNN",
     "hrv_logistic": "HRV + logistic regression",
-    "fingerprint": "fingerprint (nearest spectrum)",
+    "fingerprint": "fingerprint, nearest spectrum",
     "majority": "majority class",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",
     "leave_one_subject_out": "a new subject\n(leave_one_subject_out)",
@@ -81,9 +81,9 @@ def show(fig: Figure, alt: str) -> None:
     display({"image/png": png, "text/plain": alt}, raw=True, metadata=metadata)
 
 
-def say(text: str) -> None:
-    """Display a sentence whose numbers were computed."""
-    display(Markdown(text))
+def say(*sentences: str) -> None:
+    """Display sentences whose numbers were computed; several become a list."""
+    display(Markdown(sentences[0] if len(sentences) == 1 else "- " + "\n- ".join(sentences)))
 
 
 def table(frame: pd.DataFrame, caption: str = "") -> None:
@@ -112,6 +112,7 @@ def ecg_window(x: np.ndarray, sfreq: float, unit: str, title: str) -> Drawn:
     axes[0].plot(times, x, lw=0.9, color="C0")
     axes[0].plot(peaks / sfreq, x[peaks], "v", color="C3", ms=6, label="R-peak")
     axes[0].set(ylabel=f"ECG ({unit})", title=title)
+    axes[0].margins(y=0.25)
     axes[0].legend(loc="upper right")
     axes[1].plot(peaks[1:] / sfreq, rr_ms, "o-", color="C2")
     axes[1].set(ylabel="RR interval (ms)")
@@ -226,11 +227,11 @@ def leakage_ladder(rows: pd.DataFrame, title: str, metric: str = "balanced_accur
     fig.suptitle(title)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    return fig, f"{title}. " + read_ladder(scores)
+    return fig, f"{title}. {'; '.join(read_ladder(scores))}."
 
 
-def read_ladder(scores: pd.DataFrame) -> str:
-    """Return the scores of a ladder in words."""
+def read_ladder(scores: pd.DataFrame) -> list[str]:
+    """Return the scores of a ladder in words, one sentence per protocol and kind of label."""
     sentences = []
     for (protocol, placebo), part in scores.groupby(["protocol", "placebo"], sort=False):
         best = ", ".join(
@@ -238,8 +239,8 @@ def read_ladder(scores: pd.DataFrame) -> str:
             for row in part.itertuples(index=False)
         )
         kind = "coin flips" if placebo else "the labels"
-        sentences.append(f"{name_of(protocol).replace(chr(10), ' ')}, {kind}: {best}")
-    return "; ".join(sentences) + "."
+        sentences.append(f"{' '.join(name_of(protocol).split())}, {kind}: {best}")
+    return sentences
 
 
 def confusion(rows: pd.DataFrame, classes: Sequence[str], title: str) -> Drawn:

@@ -113,7 +113,7 @@ def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:
     )
     ax.set_title(f"{dataset}: real signals, coin-flip labels")
     fig.legend(loc="outside lower center", ncols=3, fontsize=8)
-    return fig, "Scores on coin flips. " + figures.read_ladder(scores)
+    return fig, f"Scores on coin flips. {'; '.join(figures.read_ladder(scores))}."
 
 
 def _read_placebo(scores: pd.DataFrame, dataset: str) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from affectbook import claims, protocols, results
+from affectbook.claims import Claim
 
 KEYS = ["dataset", "label_rule", "tier", "variant", "record", "run_key"]
 
 
-def headline(rows: pd.DataFrame, estimator: str, metric: str = "balanced_accuracy") -> pd.DataFrame:
-    """Return one line per experiment of a paper's network.
+def headline(
+    rows: pd.DataFrame,
+    estimator: str,
+    published: Sequence[Claim] = (),
+    metric: str = "balanced_accuracy",
+) -> pd.DataFrame:
+    """Return one column per experiment of a paper's network, as variants without ablations.
 
     Parameters
     ----------
@@ -18,18 +26,21 @@ def headline(rows: pd.DataFrame, estimator: str, metric: str = "balanced_accurac
         Score rows, recorded or of this run.
     estimator
         The network's name in them.
+    published
+        Claims of the paper, for its numbers on the same data and label rule.
     metric
         A key of `results.METRICS`.
 
     Returns
     -------
     pandas.DataFrame
-        dataset, target and tier; the paper's number; ours as published and under each honest
+        Rows: dataset, target and tier; the paper's number; ours as published and under each honest
         protocol with its interval; chance and majority; the placebo; what the audit says; and
         whether the honest score is above chance.
     """
     rows = rows if "record" in rows else rows.assign(record="")
     own = results.select(rows, estimator=estimator, placebo=False)
+    own = own[~own["variant"].str.contains("without")]
     lines = []
     for key, part in own.groupby(KEYS, sort=False):
         where = dict(zip(KEYS, key, strict=True))
@@ -37,8 +48,10 @@ def headline(rows: pd.DataFrame, estimator: str, metric: str = "balanced_accurac
         leaky = part[part["protocol"].str.endswith("_as_published")]
         for name in part["protocol"].unique():
             if not protocols.get(name).as_published:
-                lines.append(_line(where, name, part, leaky, around, metric))
-    return pd.DataFrame(lines)
+                line = _line(where, name, part, leaky, around, metric)
+                lines.append(line | {"paper": paper_says(published, where)})
+    table = pd.DataFrame(lines).set_index("data, target, tier") if lines else pd.DataFrame()
+    return table.T.rename_axis("", axis=1).reset_index(names="data, target, tier")
 
 
 def _line(
@@ -61,7 +74,7 @@ def _line(
     return {
         "data, target, tier": f"{where['dataset']}, {where['label_rule']}, {where['tier']}",
         "network": where["variant"],
-        "paper": "not found",
+        "paper": "",
         "as published": percent(results.interval(leaky, metric).value) if len(leaky) else "–",
         "placebo, as published": percent(results.overall(placebo, metric)),
         "honest": f"{percent(score.value)} ({name})",
@@ -70,6 +83,18 @@ def _line(
         "audit": "honest: passed; as published: " + _leaks(leaky),
         "verdict": above_chance(score, chance),
     }
+
+
+def paper_says(published: Sequence[Claim], where: Mapping[str, str]) -> str:
+    """Return the paper's number on a data set, "not found", or that it did not use the set."""
+    own = [
+        claim
+        for claim in published
+        if claim.dataset == where["dataset"] and claim.label_rule == where["label_rule"]
+    ]
+    if not own:
+        return "did not use these data"
+    return ", ".join("not found" if c.number is None else percent(c.number) for c in own)
 
 
 def percent(value: float) -> str:

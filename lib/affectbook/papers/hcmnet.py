@@ -71,7 +71,7 @@ _ABSTRACT = "abstract"
 
 def _number(name: str, statement: str, dataset: str, label_rule: str) -> Claim:
     return Claim(
-        name, statement, "number not found (abstract: state of the art)", "accuracy",
+        name, statement, "abstract: state of the art", "accuracy",
         "shuffled_windows_as_published", dataset, label_rule,
         left={"estimator": "hcmnet", "variant": "published"},
     )  # fmt: skip
@@ -132,7 +132,7 @@ class Params:
         "simulated", "simulated, open or licensed", choices=("simulated", "open", "licensed")
     )
     target: str = _param("condition", "what is predicted", choices=("condition",))
-    label_rule: str | None = _param(None, "how a condition becomes a class; None: the card's first")
+    label_rule: str | None = _param(None, "condition to class; None: the card's first")
     protocol: str = _param("group_kfold_subject", "the honest protocol", choices=tuple(PROTOCOLS))
     subjects: int | None = _param(None, "number of subjects", low=2)
     seconds: float | None = _param(None, "length of a window in seconds", low=1.0, high=60.0)
