@@ -35,9 +35,12 @@ class Claim:
         What the paper says, in our words.
     source : str
         Where it says so.
-    dataset, label_rule, metric, protocol : str
+    dataset, label_rule, metric : str
         What a numeric claim speaks about; `dataset` is empty for a directional claim, which is
         tested on every real data set at hand.
+    protocol : str or tuple of str
+        The paper's own for a number; honest ones for a direction, of which the first that was
+        run on a data set counts.
     number : float or None
         The published score, 0 to 1; None is "not found".
     left, right : mapping or ``"chance"``
@@ -48,7 +51,7 @@ class Claim:
     statement: str
     source: str
     metric: str = "accuracy"
-    protocol: str = "group_kfold_subject"
+    protocol: str | tuple[str, ...] = ("group_kfold_subject", "leave_one_subject_out")
     dataset: str = ""
     label_rule: str = ""
     number: float | None = None
@@ -144,8 +147,8 @@ def _gap(left: pd.DataFrame | str, right: pd.DataFrame | str, metric: str) -> In
 def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     """Decide on left > right, on each real data set that has both sides under the protocol."""
     verdicts = []
-    honest = results.select(rows, protocol=claim.protocol, placebo=False)
-    for dataset, own in honest.groupby("dataset", sort=True):
+    for dataset, everything in results.select(rows, placebo=False).groupby("dataset", sort=True):
+        own = side(everything, {"protocol": claim.protocol})
         sides = [
             one if isinstance(one, str) else side(own, one) for one in (claim.left, claim.right)
         ]
@@ -158,7 +161,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
             word = "holds on"
         elif not few and gap.high < 0:
             word = "does not hold on"
-        why = f"{points(gap)}, {gap.n_subjects} subjects"
+        why = f"{points(gap)}, {gap.n_subjects} subjects, {own['protocol'].iloc[0]}"
         verdicts.append(Verdict(claim, word, str(dataset), gap, why))
     return verdicts or [
         Verdict(claim, "untested", "", NOTHING, "no real data with both sides at hand")

@@ -23,7 +23,7 @@ _NAMES = {
     "hcmnet": "HCMNet",
     "small_cnn": "small CNN",
     "hrv_logistic": "HRV + logistic regression",
-    "fingerprint": "fingerprint, nearest spectrum",
+    "fingerprint": "fingerprint",
     "majority": "majority class",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",
     "leave_one_subject_out": "a new subject\n(leave_one_subject_out)",

@@ -59,10 +59,8 @@ def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
     if not verdict.score.n_subjects:
         return "not recorded yet", verdict.word
     (claim,) = own
-    network = claims.side(
-        results.select(rows, dataset=verdict.dataset, protocol=claim.protocol, placebo=False),
-        claim.left,
-    )
+    decided_on = results.select(rows, dataset=verdict.dataset, placebo=False)
+    network = claims.side(decided_on, {"protocol": claim.protocol, **claim.left})
     score = results.interval(network, claim.metric)
     chance = 1 / results.confusions(network)[1].shape[-1]
     label = claim.metric.replace("_", " ")

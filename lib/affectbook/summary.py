@@ -51,7 +51,7 @@ def headline(
                 line = _line(where, name, part, leaky, around, metric)
                 lines.append(line | {"paper": paper_says(published, where)})
     table = pd.DataFrame(lines).set_index("data, target, tier") if lines else pd.DataFrame()
-    return table.T.rename_axis("", axis=1).reset_index(names="data, target, tier")
+    return table.T.reset_index(names="data, target, tier").rename_axis(columns=None)
 
 
 def _line(
