@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,9 @@ from scipy.signal import butter, resample_poly, sosfiltfilt
 from affectbook.datasets.card import LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataError, ParameterError
+from affectbook.files import write_atomic
 
+Band = tuple[float | None, float | None]
 META_COLUMNS = ["subject", "session", "trial", "window", "start_s", "stop_s"]
 TRIAL = ["subject", "session", "trial"]
 log = logging.getLogger(__name__)
@@ -40,9 +43,7 @@ class Windows(NamedTuple):
     meta: pd.DataFrame
 
 
-def condition_signal(
-    recording: Recording, sfreq: float, band: tuple[float | None, float | None]
-) -> np.ndarray:
+def condition_signal(recording: Recording, sfreq: float, band: Band) -> np.ndarray:
     """Filter a whole recording, then resample it.
 
     Parameters
@@ -64,6 +65,8 @@ def condition_signal(
     ------
     DataError
         If a sample is not finite.
+    ParameterError
+        If the recording's rate has no such band.
     """
     where = f"subject {recording.subject}, trial {recording.trial}"
     bad = int((~np.isfinite(recording.signal)).sum())
@@ -75,19 +78,29 @@ def condition_signal(
             expected="finite samples",
             do="leave the subject out with subjects=, or repair the file",
         )
-    signal = recording.signal.astype(np.float64)
-    low, high = band
-    if low is not None or high is not None:
-        kind = "highpass" if high is None else "lowpass" if low is None else "bandpass"
-        edges = [edge for edge in band if edge is not None]
-        sos = butter(
-            4, edges if len(edges) > 1 else edges[0], kind, fs=recording.sfreq, output="sos"
-        )
-        signal = sosfiltfilt(sos, signal, axis=-1)
-    ratio = Fraction(sfreq / recording.sfreq).limit_denominator(2000)
+    signal = _filtered(recording.signal.astype(np.float64), recording.sfreq, band)
+    ratio = _ratio(recording, sfreq)
     if ratio != 1:
         signal = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1)
     return signal.astype(np.float32)
+
+
+def _filtered(signal: np.ndarray, sfreq: float, band: Band) -> np.ndarray:
+    """Return a signal ``(n_chans, n_times)`` filtered to a band in Hz."""
+    low, high = band
+    edges = [edge for edge in band if edge is not None]
+    if not edges:
+        return signal
+    if not all(0 < edge < sfreq / 2 for edge in edges) or edges != sorted(set(edges)):
+        raise ParameterError(f"a signal of {sfreq:g} Hz has no band from {low} to {high} Hz")
+    kind = "highpass" if high is None else "lowpass" if low is None else "bandpass"
+    sos = butter(4, edges if len(edges) > 1 else edges[0], kind, fs=sfreq, output="sos")
+    return sosfiltfilt(sos, signal, axis=-1)
+
+
+def _ratio(recording: Recording, sfreq: float) -> Fraction:
+    """Return samples wanted per sample recorded."""
+    return Fraction(sfreq / recording.sfreq).limit_denominator(2000)
 
 
 def _cut(
@@ -97,8 +110,6 @@ def _cut(
     starts = np.arange(0, signal.shape[1] - n_times + 1, step)
     if per_trial is not None and len(starts) > per_trial:
         starts = starts[np.linspace(0, len(starts) - 1, per_trial).round().astype(int)]
-    if len(starts) == 0:
-        return np.empty((0, signal.shape[0], n_times), np.float32), starts
     view = np.lib.stride_tricks.sliding_window_view(signal, n_times, axis=1)
     return view[:, starts].transpose(1, 0, 2), starts
 
@@ -124,7 +135,7 @@ def make_windows(
     sfreq: float,
     *,
     label_rule: LabelRule,
-    band: tuple[float | None, float | None] = (0.5, None),
+    band: Band = (0.5, None),
     per_trial: int | None = None,
     out: Path | None = None,
 ) -> Windows:
@@ -145,60 +156,96 @@ def make_windows(
     per_trial
         Keep at most this many windows of a trial, evenly spread over it.
     out
-        File to stream the windows into; `X` is then a read-only memory map of it.
+        File to stream the windows into, whole or not at all; `X` is then a read-only memory map
+        of it.
 
     Raises
     ------
     ParameterError
-        If `seconds`, `overlap` or `sfreq` make no window.
+        If `seconds`, `overlap`, `sfreq` or `per_trial` make no window.
     DataError
         If no recording gives a window, or recordings differ in channels.
     """
-    if not (seconds > 0 and sfreq > 0 and 0 <= overlap < 1):
-        raise ParameterError(
-            f"windows of {seconds} s with overlap {overlap} at {sfreq} Hz cannot be cut; "
-            "seconds and sfreq must be positive and 0 <= overlap < 1"
-        )
+    n_times, step = _lengths(seconds, overlap, sfreq, per_trial)
+    labels, rows = [], []
+
+    def pieces() -> Iterator[np.ndarray]:
+        for recording, label in _usable(recordings, label_rule, n_times, sfreq):
+            signal = condition_signal(recording, sfreq, band)
+            piece, starts = _cut(signal, n_times, step, per_trial)
+            labels.append(np.full(len(starts), label, np.int64))
+            rows.append(_describe(recording, starts, n_times, sfreq))
+            yield np.ascontiguousarray(piece)
+
+    if out is None:
+        X = np.concatenate(list(pieces()))
+    else:
+        write_atomic(Path(out), lambda path: _stream(pieces(), path))
+        X = np.memmap(out, np.float32, "r").reshape(sum(map(len, rows)), -1, n_times)
+    return Windows(X, np.concatenate(labels), pd.concat(rows, ignore_index=True)[META_COLUMNS])
+
+
+def _lengths(
+    seconds: float, overlap: float, sfreq: float, per_trial: int | None
+) -> tuple[int, int]:
+    """Return the samples of a window, and those from one window to the next."""
     n_times = round(seconds * sfreq)
-    step = max(1, round(n_times * (1 - overlap)))
-    pieces, labels, rows, ch_names, short = [], [], [], None, 0
-    stream = None if out is None else Path(out).open("wb")
+    if not (
+        n_times > 0 and sfreq > 0 and 0 <= overlap < 1 and (per_trial is None or per_trial > 0)
+    ):
+        raise ParameterError(
+            f"windows of {seconds} s with overlap {overlap} at {sfreq} Hz, {per_trial or 'all'} of "
+            "a trial, cannot be cut; seconds, sfreq and per_trial must be positive and "
+            "0 <= overlap < 1"
+        )
+    return n_times, max(1, round(n_times * (1 - overlap)))
+
+
+def _usable(
+    recordings: Iterable[Recording], rule: LabelRule, n_times: int, sfreq: float
+) -> Iterator[tuple[Recording, int]]:
+    """Yield the recordings that give windows, with their class ids; at the end, say what did not.
+
+    Raises
+    ------
+    DataError
+        If recordings differ in channels, or none gives a window.
+    """
+    ch_names, n_used, n_short = None, 0, 0
     for recording in recordings:
-        label = label_rule.label(recording)
+        label = rule.label(recording)
         if label is None:
             continue
-        if recording.ch_names != (ch_names := ch_names or recording.ch_names):
+        ch_names = ch_names or recording.ch_names
+        if recording.ch_names != ch_names:
             raise DataError(
                 "recordings differ in channels",
                 field=f"subject {recording.subject}, trial {recording.trial}",
                 found=recording.ch_names,
                 expected=ch_names,
             )
-        piece, starts = _cut(condition_signal(recording, sfreq, band), n_times, step, per_trial)
-        short += len(starts) == 0
-        if stream is None:
-            pieces.append(np.ascontiguousarray(piece))
-        else:
-            stream.write(np.ascontiguousarray(piece).tobytes())
-        labels.append(np.full(len(starts), label, np.int64))
-        rows.append(_describe(recording, starts, n_times, sfreq))
-    if stream is not None:
-        stream.close()
-    if not labels or sum(map(len, labels)) == 0:
+        if math.ceil(recording.signal.shape[1] * _ratio(recording, sfreq)) < n_times:
+            n_short += 1
+            continue
+        n_used += 1
+        yield recording, label
+    seconds = n_times / sfreq
+    if not n_used:
         raise DataError(
             "no recording gives a window",
-            field=f"label rule {label_rule.name}, windows of {seconds} s",
-            found=f"{short} recordings, all too short" if short else "no recording the rule names",
-            expected=f"conditions {sorted(label_rule.conditions)}",
+            field=f"label rule {rule.name}, windows of {seconds:g} s",
+            found=f"{n_short} recordings, all too short" if n_short else "no recording it names",
+            expected=f"conditions {sorted(rule.conditions)}",
         )
-    if short:
-        log.warning(
-            "%d recordings are shorter than one window of %g s and give none", short, seconds
-        )
-    meta = pd.concat(rows, ignore_index=True)[META_COLUMNS]
-    shape = (len(meta), len(ch_names), n_times)
-    X = np.concatenate(pieces) if out is None else np.memmap(out, np.float32, "r", shape=shape)
-    return Windows(X, np.concatenate(labels), meta)
+    if n_short:
+        log.warning("recordings shorter than one window of %g s, left out: %d", seconds, n_short)
+
+
+def _stream(pieces: Iterable[np.ndarray], path: Path) -> None:
+    """Write arrays one after another into a file."""
+    with path.open("wb") as stream:
+        for piece in pieces:
+            stream.write(piece.tobytes())
 
 
 def trial_ids(meta: pd.DataFrame) -> np.ndarray:
