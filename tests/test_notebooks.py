@@ -11,6 +11,7 @@ import typing
 from dataclasses import fields
 from pathlib import Path
 
+import papermill
 import pytest
 from tiny_project import ROOT
 
@@ -47,14 +48,21 @@ def test_the_parameters_cell_is_the_paper_s_params(path: Path) -> None:
     cell = parameters_cell(notebook.read(path))
     params = importlib.import_module(f"affectbook.papers.{path.stem}").Params
     hints = typing.get_type_hints(params)
-    expected = {one.name: (hints[one.name], one.default) for one in fields(params)}
-    found = {}
+    expected = {one.name: (_spelt(hints[one.name]), one.default) for one in fields(params)}
+    defaults = {}
     for line in ast.parse(notebook.text(cell)).body:
-        assert isinstance(line, ast.AnnAssign), "parameters are written name: type = value"
-        hint = eval(ast.unparse(line.annotation), {})
-        found[line.target.id] = (hint, ast.literal_eval(line.value))
+        target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+        defaults[target.id] = ast.literal_eval(line.value)
+    # papermill reads names, types and help by patterns of its own; it must see the same.
+    seen = papermill.inspect_notebook(str(path))
+    found = {name: (seen[name]["inferred_type_name"], defaults[name]) for name in defaults}
     assert found == expected
     assert list(found) == list(expected)
+    assert all(parameter["help"] for parameter in seen.values())
+
+
+def _spelt(hint: object) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace(" ", "")
 
 
 @each
@@ -76,6 +84,18 @@ def test_no_cell_imports_and_draws(path: Path) -> None:
 def test_code_parses_without_magics(path: Path) -> None:
     for cell in notebook.code_cells(notebook.read(path)):
         ast.parse(notebook.text(cell))
+
+
+@each_paper
+def test_hidden_solutions_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solutions are cells of their own; they need the parameters, the imports, and no results."""
+    cells = notebook.code_cells(notebook.read(path))
+    solutions = [cell for cell in cells if "solution" in notebook.tags(cell)]
+    assert len(solutions) >= 2
+    assert all("assert " in notebook.text(cell) for cell in solutions)
+    names: dict[str, object] = {}
+    for cell in [*cells[:2], *solutions]:
+        exec(compile(notebook.text(cell), path.name, "exec"), names)
 
 
 @pytest.mark.slow

@@ -1,0 +1,113 @@
+"""Fragments of the pages: from data cards and recorded scores, never from a text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affectbook import datasets, pages, papers, protocols, results
+
+CONTEXT = {
+    "paper": "hcmnet", "scale": "recorded", "dataset": "eegmat", "tier": "open", "effect": 1.0,
+    "target": "condition", "label_rule": "rest_arithmetic", "seconds": 10.0, "overlap": 0.0,
+    "run_key": "abc",
+}  # fmt: skip
+
+
+def predictions(share: float) -> pd.DataFrame:
+    """Return 12 subjects with 10 windows each, of which this share is predicted rightly."""
+    rows = [
+        (0, f"{s:02d}", "1", str(t), w, t, t if w < 5 * share else 1 - t)
+        for s in range(12) for t in (0, 1) for w in range(5)
+    ]  # fmt: skip
+    columns = ["fold", "subject", "session", "trial", "window", "y_true", "y_pred"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def recorded_in(root: Path, share: float) -> None:
+    """Record a run of HCMNet that is right so often, and leaks as shuffled windows do."""
+    parts = []
+    for estimator, variant in (("hcmnet", "pool_strides_8_8_2"), ("majority", "")):
+        for protocol, placebo, own in (
+            ("group_kfold_subject", False, share),
+            ("shuffled_windows_as_published", False, 1.0),
+            ("group_kfold_subject", True, 0.6),
+            ("shuffled_windows_as_published", True, 1.0),
+        ):
+            context = CONTEXT | {
+                "estimator": estimator, "variant": variant, "protocol": protocol,
+                "placebo": placebo,
+            }  # fmt: skip
+            parts.append(results.score_rows(predictions(own), context, n_outputs=2, seed=0))
+    folder = root / "results" / "recorded" / "eegmat_test"
+    results.write_rows(pd.concat(parts), folder / "scores.csv")
+    made = {
+        "data": {"windows": [120, 1, 1280]}, "seconds": 600.0,
+        "git": {"commit": "0123456789abcdef", "dirty": False},
+        "machine": {"cpu": "a | b", "torch_threads": 1},
+    }  # fmt: skip
+    (folder / "provenance.json").write_text(json.dumps(made))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(results, "project_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_without_records_every_fragment_says_so(root: Path) -> None:
+    pages.write(root / "out")
+    names = {"papers.md", "placebo.md", "datasets.md", "protocols_table.md", "recorded.md"}
+    assert {path.name for path in (root / "out").iterdir()} == names
+    assert "not recorded yet" in (root / "out" / "papers.md").read_text()
+    assert pages.NO_RECORDS in (root / "out" / "placebo.md").read_text()
+
+
+def test_score_and_verdict_follow_the_records(root: Path) -> None:
+    recorded_in(root, 0.8)
+    pages.write(root / "out")
+    line = (root / "out" / "papers.md").read_text()
+    assert "80.0 %" in line
+    assert "12 people of eegmat" in line
+    assert "holds on eegmat" in line
+    recorded_in(root, 0.2)
+    pages.write(root / "out")
+    assert "does not hold on eegmat" in (root / "out" / "papers.md").read_text()
+
+
+def test_the_placebo_shows_its_numbers_and_has_words(root: Path) -> None:
+    recorded_in(root, 0.8)
+    pages.write(root / "out")
+    text = (root / "out" / "placebo.md").read_text()
+    assert "**100.0 %**" in text
+    assert "**60.0 %**" in text
+    assert ":alt: Scores on coin flips" in text
+    assert (root / "out" / "placebo.png").stat().st_size > 1000
+
+
+def test_records_name_code_and_machine_and_escape_them(root: Path) -> None:
+    recorded_in(root, 0.8)
+    pages.write(root / "out")
+    text = (root / "out" / "recorded.md").read_text()
+    assert "`0123456789`" in text
+    assert "a \\| b, 1 thread(s)" in text
+
+
+def test_every_paper_set_and_protocol_has_its_line(root: Path) -> None:
+    pages.write(root / "out")
+    line = (root / "out" / "papers.md").read_text()
+    assert all(f"../notebooks/{name}.ipynb" in line for name in papers.names())
+    cards = (root / "out" / "datasets.md").read_text()
+    assert all(f"### {datasets.card(name).title}" in cards for name in datasets.names())
+    table = (root / "out" / "protocols_table.md").read_text()
+    assert all(name in table for name in protocols.PROTOCOLS)
+
+
+def test_a_cell_cannot_bring_markup() -> None:
+    text = pages.markdown(pd.DataFrame({"a": ["<script>", "x|y", np.nan]}))
+    assert "<script>" not in text
+    assert "x\\|y" in text
