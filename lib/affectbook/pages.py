@@ -179,7 +179,13 @@ def records(rows: pd.DataFrame) -> str:
                 "minutes": f"{made['seconds'] / 60:.0f}",
             }
         )
-    return markdown(pd.DataFrame(lines))
+    scales = rows[["paper", "scale"]].drop_duplicates().itertuples(index=False)
+    meanings = [f"{paper}, `{name}`: {_meaning(paper, name)}." for paper, name in scales]
+    return markdown(pd.DataFrame(lines)) + "\n" + _bullets("What the scales mean", meanings)
+
+
+def _meaning(paper: str, scale: str) -> str:
+    return papers.get(paper).SCALES[scale].meaning
 
 
 def _machine(machine: dict) -> str:
