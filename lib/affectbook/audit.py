@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,16 @@ def audit(
         pretrained_subjects=len(set(pretrained_on) & set(subjects[test])),
         missing_classes=tuple(int(label) for label in missing),
     )
+
+
+def table(reports: Mapping[str, Audit]) -> pd.DataFrame:
+    """Return the counts of several audits side by side, one column each."""
+    counts = {
+        name: {key.replace("_", " "): value for key, value in vars(report).items()}
+        for name, report in reports.items()
+    }
+    frame = pd.DataFrame(counts).map(lambda value: value if value != () else 0)
+    return frame.reset_index(names="one fold")
 
 
 def require(report: Audit, protocol: Protocol, fold: int | str = "?") -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from affectbook import results
 from affectbook.features import r_peaks
@@ -38,6 +39,13 @@ _NAMES = {
 def name_of(key: str) -> str:
     """Return how a figure calls an estimator or a protocol."""
     return _NAMES.get(key, key)
+
+
+def mark_leaks(labels: Sequence[Text], names: Sequence[str]) -> None:
+    """Set the labels of protocols that leak in red."""
+    for label, name in zip(labels, names, strict=True):
+        if name.endswith("_as_published"):
+            label.set_color("#b3261e")
 
 
 def theme() -> None:
@@ -221,6 +229,7 @@ def leakage_ladder(rows: pd.DataFrame, title: str, metric: str = "balanced_accur
         chance = part["chance"].iloc[0] if len(part) else np.nan
         ax.axhline(chance, ls="--", color="0.35", lw=1.2, label="chance")
         ax.set_xticks(range(len(protocols)), map(name_of, protocols), fontsize=8)
+        mark_leaks(ax.get_xticklabels(), protocols)
         ax.set(xlim=(-0.5, len(protocols) - 0.5), ylim=(0, 1.03))
         ax.set_title("placebo: coin flips per trial" if placebo else "labels of the data set")
     axes[0].set_ylabel(metric.replace("_", " "))

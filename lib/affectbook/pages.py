@@ -23,7 +23,7 @@ def write(folder: Path) -> None:
         "papers.md": papers_table(rows),
         "placebo.md": placebo(rows, folder),
         "datasets.md": data_cards(),
-        "protocols_table.md": markdown(protocols.table()),
+        "protocols_table.md": protocols_table(),
         "recorded.md": records(rows),
     }
     for name, text in fragments.items():
@@ -38,6 +38,16 @@ def markdown(frame: pd.DataFrame) -> str:
 
     lines = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
     return "".join(f"| {' | '.join(map(cell, line))} |\n" for line in lines)
+
+
+def protocols_table() -> str:
+    """Return one line per protocol; the names of those that leak are marked."""
+    frame = protocols.table()
+    frame["protocol"] = [
+        f"[{name}]{{.leaks}}" if protocols.get(name).as_published else name
+        for name in frame["protocol"]
+    ]
+    return markdown(frame)
 
 
 def papers_table(rows: pd.DataFrame) -> str:
@@ -106,6 +116,7 @@ def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:
         )
     ax.axvline(50, ls="--", color="0.35", label="chance")
     ax.set_yticks(range(len(names)), map(figures.name_of, names))
+    figures.mark_leaks(ax.get_yticklabels(), names)
     ax.set(
         xlabel="balanced accuracy on coin flips (%)", xlim=(0, 103), ylim=(len(names) - 0.5, -0.5)
     )
