@@ -134,7 +134,7 @@ def ecg_window(x: np.ndarray, sfreq: float, unit: str, title: str) -> Drawn:
     return fig, alt
 
 
-def split_map(meta: pd.DataFrame, splits: Sequence[tuple], titles: Sequence[str]) -> Drawn:
+def split_map(meta: pd.DataFrame, splits: Mapping[str, tuple]) -> Drawn:
     """Draw, for one fold of each protocol, which windows of each subject are tested.
 
     Parameters
@@ -142,9 +142,7 @@ def split_map(meta: pd.DataFrame, splits: Sequence[tuple], titles: Sequence[str]
     meta
         One row per window.
     splits
-        ``(train, test)`` of one fold per protocol.
-    titles
-        One per split.
+        ``(train, test)`` of one fold under the name of its protocol.
     """
     place = meta.groupby("subject", sort=False).cumcount()
     subjects = meta["subject"].unique()
@@ -153,18 +151,19 @@ def split_map(meta: pd.DataFrame, splits: Sequence[tuple], titles: Sequence[str]
         1, len(splits), figsize=(WIDTH, 0.9 + 0.17 * len(subjects)), sharey=True
     )
     words = []
-    for ax, (train, test), title in zip(np.atleast_1d(axes), splits, titles, strict=True):
+    for ax, (name, (train, test)) in zip(np.atleast_1d(axes), splits.items(), strict=True):
         image = np.full((len(subjects), place.max() + 1), np.nan)
         image[row.to_numpy()[train], place.to_numpy()[train]] = 0.0
         image[row.to_numpy()[test], place.to_numpy()[test]] = 1.0
         ax.imshow(
             image, aspect="auto", cmap="cividis", vmin=-0.2, vmax=1.1, interpolation="nearest"
         )
-        ax.set(title=title.replace(" (", "\n("), xlabel="window of the subject")
+        ax.set(xlabel="window of the subject")
+        mark_leaks([ax.set_title(name_of(name))], [name])
         ax.set_yticks(range(len(subjects)), subjects, fontsize=7)
         ax.grid(False)
         both = meta["subject"].iloc[test].isin(meta["subject"].iloc[train]).mean()
-        words.append(f"{' '.join(title.split())}: {100 * both:.0f} %")
+        words.append(f"{' '.join(name_of(name).split())}: {100 * both:.0f} %")
     np.atleast_1d(axes)[0].set_ylabel("subject")
     alt = "One fold of each protocol, training windows dark, test windows bright. Test windows "
     return fig, f"{alt}whose subject is also trained on: {'; '.join(words)}."
