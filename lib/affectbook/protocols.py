@@ -6,8 +6,9 @@ A protocol sees labels and `meta`, never signals, and yields index pairs.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -78,31 +79,45 @@ class Protocol:
     ) -> Split | None:
         """Split the training windows once more, for early stopping, at the protocol's own level.
 
-        Published protocols hold out 10 % of the windows, stratified. The others hold out whole
-        subjects or trials, or the later part of each trial.
+        Published protocols hold out 10 % of the windows, stratified, and at least one of each
+        class. The others hold out whole subjects or trials, or the later part of each trial.
 
         Returns
         -------
         tuple of numpy.ndarray or None
             ``(fit, valid)`` indices into all windows, or None where a class would lose its last
-            subject or trial.
+            window, subject or trial.
         """
         labels, rows = np.asarray(y)[train], meta.iloc[train]
         if self.as_published:
-            fit, valid = train_test_split(train, test_size=0.1, random_state=seed, stratify=labels)
-            return np.sort(fit), np.sort(valid)
+            return _stratified_tenth(labels, train, seed)
         if self.generalises_to == LATER:
-            fit, valid = next(_blocked_within_trial(labels, rows, **self.options))
-            return train[fit], train[valid]
-        groups = rows["subject"].to_numpy() if self.generalises_to == SUBJECT else trial_ids(rows)
-        per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
-        if min(per_class) < 2:
-            return None
-        folds = StratifiedGroupKFold(min(5, *per_class), shuffle=True, random_state=seed)
-        for fit, valid in folds.split(labels, labels, groups):
+            splits = _blocked_within_trial(labels, rows, **self.options)
+        else:
+            by_subject = self.generalises_to == SUBJECT
+            groups = rows["subject"].to_numpy() if by_subject else trial_ids(rows)
+            splits = _stratified_groups(labels, groups, seed)
+        for fit, valid in splits:
             if set(labels[fit]) == set(labels) and len(valid):
                 return train[fit], train[valid]
         return None
+
+
+def _stratified_tenth(labels: np.ndarray, train: np.ndarray, seed: int) -> Split | None:
+    counts = np.unique(labels, return_counts=True)[1]
+    n_valid = max(math.ceil(0.1 * len(train)), len(counts))
+    if counts.min() < 2 or len(train) - n_valid < len(counts):
+        return None
+    fit, valid = train_test_split(train, test_size=n_valid, random_state=seed, stratify=labels)
+    return np.sort(fit), np.sort(valid)
+
+
+def _stratified_groups(labels: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[Split]:
+    per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
+    if min(per_class) < 2:
+        return iter(())
+    folds = StratifiedGroupKFold(min(5, *per_class), shuffle=True, random_state=seed)
+    return folds.split(labels, labels, groups)
 
 
 def _leave_one_subject_out(y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
@@ -172,6 +187,11 @@ def _blocked_within_trial(
 def _shuffled_windows(
     y: np.ndarray, meta: pd.DataFrame, n_splits: int = 10, seed: int = 42
 ) -> Iterator[Split]:
+    if len(y) < n_splits:
+        raise ProtocolError(
+            f"shuffled_windows_as_published: {len(y)} windows for {n_splits} folds; "
+            "cut shorter windows, load more subjects or ask for fewer folds"
+        )
     return KFold(n_splits, shuffle=True, random_state=seed).split(y)
 
 
@@ -243,6 +263,14 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
+_IN_RANGE: dict[str, Callable[[float], bool]] = {
+    "n_splits": lambda value: value >= 2,
+    "seed": lambda value: value >= 0,
+    "test_share": lambda value: 0 < value < 1,
+    "gap_s": lambda value: value >= 0,
+}
+
+
 def get(name: str, **options: float) -> Protocol:
     """Return a protocol by name.
 
@@ -257,7 +285,7 @@ def get(name: str, **options: float) -> Protocol:
     Raises
     ------
     ProtocolError
-        If there is no such protocol, or it takes no such option.
+        If there is no such protocol, it takes no such option, or not with this value.
     """
     if name not in PROTOCOLS:
         near = difflib.get_close_matches(name, PROTOCOLS, 1)
@@ -271,7 +299,10 @@ def get(name: str, **options: float) -> Protocol:
         raise ProtocolError(
             f"{name} takes no option {wrong} (it takes {sorted(allowed) or 'none'})"
         )
-    return Protocol(**{**vars(protocol), "options": options})
+    wrong = [f"{name} {value}" for name, value in options.items() if not _IN_RANGE[name](value)]
+    if wrong:
+        raise ProtocolError(f"{protocol.name} cannot be cut with {', '.join(wrong)}")
+    return replace(protocol, options=options)
 
 
 def takes(name: str, option: str) -> bool:
