@@ -41,16 +41,22 @@ def shuffled(y: np.ndarray, meta: pd.DataFrame, seed: int) -> tuple[np.ndarray, 
 
 @st.composite
 def any_windows(
-    draw: st.DrawFn, subjects: int = 6, trials: int = 5, windows: int = 12, classes: int = 3
+    draw: st.DrawFn,
+    subjects: int = 5,
+    trials: tuple[int, int] = (1, 3),
+    windows: int = 8,
+    classes: int = 3,
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Draw ``y, meta`` of up to so many subjects, trials of each, windows of a trial, classes.
+    """Draw ``y, meta`` of up to so many subjects, windows of a trial and classes.
 
-    Trials of two subjects may have the same name, windows may overlap, and rows stand in any order.
+    `trials` are the fewest and most trials of a class that a subject has. Trials of two subjects
+    may have the same name, windows may overlap, and rows stand in any order.
     """
     plan = [
-        (f"S{s}", f"trial-{t}", draw(st.integers(0, classes - 1)), draw(st.integers(1, windows)))
-        for s in range(draw(st.integers(1, subjects)))
-        for t in range(draw(st.integers(1, trials)))
+        (f"S{subject}", f"{label}-{trial}", label, draw(st.integers(1, windows)))
+        for subject in range(draw(st.integers(1, subjects)))
+        for label in draw(st.sets(st.integers(0, classes - 1), min_size=1))
+        for trial in range(draw(st.integers(*trials)))
     ]
     y, meta = windows_of(plan, overlap=draw(st.sampled_from([0.0, 0.5, 0.75])))
     return shuffled(y, meta, draw(st.integers(0, 9))) if draw(st.booleans()) else (y, meta)
