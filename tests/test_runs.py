@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -194,6 +195,18 @@ def test_nothing_is_rendered_when_no_page_changed(
     page.write_text("# Two")
     assert bookbuild.render(tiny.root)
     assert len(rendered) == 2
+
+
+def test_two_builds_of_one_book_wait_for_each_other(tiny: TinyProject) -> None:
+    lock = tiny.root / "build" / ".lock"
+    lock.parent.mkdir()
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = tiny.start("book")
+        assert second.stdout.readline().startswith("Waiting for another process")
+        assert second.poll() is None
+    second.communicate()
+    assert (tiny.root / "build" / "executed" / "notebooks" / "tiny.ipynb").exists()
 
 
 def test_machinery_of_the_tiny_project_is_the_project_s_own() -> None:

@@ -80,14 +80,20 @@ class TinyProject:
         self.notebook.parent.mkdir(exist_ok=True)
         self.notebook.write_text(json.dumps(whole | {"nbformat": 4, "nbformat_minor": 5}))
 
-    def runs(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Call ``python -m affectbook.runs`` in this project."""
-        return subprocess.run(
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``python -m affectbook.runs`` in this project."""
+        return subprocess.Popen(
             [sys.executable, "-m", "affectbook.runs", *arguments],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": str(self.root / "lib"), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
+
+    def runs(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        started = self.start(*arguments)
+        out, err = started.communicate()
+        return subprocess.CompletedProcess(started.args, started.returncode, out, err)

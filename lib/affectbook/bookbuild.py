@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from affectbook import notebook
@@ -35,8 +37,9 @@ def build(root: Path) -> Path:
     BookFailed
         If a notebook failed or rendering gave a warning.
     """
-    executed = execute_changed(root)
-    rendered = render(root)
+    with _alone(root):
+        executed = execute_changed(root)
+        rendered = render(root)
     if not executed and not rendered:
         print("Nothing has changed since the book was built.")
     return root / "build" / "site" / "index.html"
@@ -104,6 +107,20 @@ def render(root: Path) -> bool:
     write_text(kept, inputs)
     print(f"Rendered the pages in {time.monotonic() - started:.0f} s")
     return True
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Let one process at a time build the book of a checkout; the next one waits."""
+    path = root / "build" / ".lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another process that builds this book ...", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _bring_up_to_date(root: Path, source: Path) -> bool:
