@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from affectbook import results
+from affectbook.errors import DataError
 from affectbook.features import r_peaks
 
 Drawn = tuple[Figure, str]
@@ -211,7 +212,16 @@ def leakage_ladder(rows: pd.DataFrame, title: str, metric: str = "balanced_accur
         Says data set and tier.
     metric
         A key of `results.METRICS`.
+
+    Raises
+    ------
+    DataError
+        If there are no rows.
     """
+    if rows.empty:
+        raise DataError(
+            f"there are no scores to draw for {title!r}", do="make record RUN=... NAME=..."
+        )
     scores = ladder_scores(rows, metric)
     protocols = list(scores["protocol"].unique())
     estimators = list(scores["estimator"].unique())
