@@ -212,7 +212,7 @@ def select(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> Path:
-    """Write score rows as CSV, atomically and always in the same order of columns."""
+    """Write a table as CSV, atomically; numbers have ten digits."""
     return write_atomic(
         Path(path), lambda temporary: rows.to_csv(temporary, index=False, float_format="%.10g")
     )
@@ -262,8 +262,10 @@ def recorded(paper: str | None = None, folder: Path | None = None) -> pd.DataFra
 
 
 def merge(recorded: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
-    """Return recorded rows and those of a run under one another; either may be empty."""
-    return pd.concat([part for part in (recorded, run) if len(part)], ignore_index=True)
+    """Return recorded rows and those of a run under one another; both may be empty."""
+    # An empty table has no types, and would take those of the other one away.
+    parts = [part for part in (recorded, run) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else run
 
 
 def provenance(record: str, folder: Path | None = None) -> dict:
