@@ -1,0 +1,318 @@
+"""Score rows and intervals: metrics as scikit-learn has them, subjects as the unit."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import CONTEXT, like_everyone, predictions_of, scores_of, spread_out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
+
+from affectbook import results
+from affectbook.errors import DataFileError
+
+GOLDEN = """\
+fold,subject,metric,value,n_test_windows,n_test_trials
+0,all,accuracy,0.75,4,2
+0,all,balanced_accuracy,0.75,4,2
+0,all,macro_f1,0.7333333333,4,2
+1,all,accuracy,0.5,2,1
+1,all,balanced_accuracy,0.5,2,1
+1,all,macro_f1,0.3333333333,2,1
+all,00,accuracy,0.75,4,2
+all,00,balanced_accuracy,0.75,4,2
+all,00,"confusion[0,0]",2,4,2
+all,00,"confusion[0,1]",0,4,2
+all,00,"confusion[1,0]",1,4,2
+all,00,"confusion[1,1]",1,4,2
+all,00,macro_f1,0.7333333333,4,2
+all,01,accuracy,0.5,2,1
+all,01,balanced_accuracy,0.5,2,1
+all,01,"confusion[0,0]",1,2,1
+all,01,"confusion[0,1]",1,2,1
+all,01,"confusion[1,0]",0,2,1
+all,01,"confusion[1,1]",0,2,1
+all,01,macro_f1,0.3333333333,2,1
+all,all,accuracy,0.6666666667,6,3
+all,all,balanced_accuracy,0.625,6,3
+all,all,macro_f1,0.625,6,3
+"""
+
+
+def answers(n_outputs: int = 4, most: int = 40) -> st.SearchStrategy:
+    label = st.integers(0, n_outputs - 1)
+    return st.lists(st.tuples(label, label), min_size=1, max_size=most)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pairs=answers())
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_metrics_are_those_of_scikit_learn(pairs) -> None:
+    true, predicted = np.array(pairs).T
+    table = confusion_matrix(true, predicted, labels=range(4))
+    assert results.accuracy(table) == pytest.approx(accuracy_score(true, predicted))
+    assert results.balanced_accuracy(table) == pytest.approx(
+        balanced_accuracy_score(true, predicted)
+    )
+    assert results.macro_f1(table) == pytest.approx(f1_score(true, predicted, average="macro"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(tables=arrays(int, (5, 3, 3), elements=st.integers(1, 9)))
+def test_metrics_take_many_tables_at_once(tables) -> None:
+    for metric in results.METRICS.values():
+        assert np.allclose(metric(tables), [metric(table) for table in tables])
+
+
+def test_a_metric_of_nothing_is_not_a_number() -> None:
+    assert np.isnan(results.accuracy(np.zeros((2, 2), int)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs=answers(3), data=st.data())
+def test_score_rows_agree_with_the_predictions(pairs, data) -> None:
+    true, predicted = np.array(pairs).T
+    frame = pd.DataFrame(
+        {
+            "fold": data.draw(arrays(int, len(pairs), elements=st.integers(0, 2))),
+            "subject": data.draw(arrays(int, len(pairs), elements=st.integers(0, 3))).astype(str),
+            "session": "1",
+            "trial": data.draw(arrays(int, len(pairs), elements=st.integers(0, 2))).astype(str),
+            "window": range(len(pairs)),
+            "y_true": true,
+            "y_pred": predicted,
+        }
+    )
+    rows = results.score_rows(frame, CONTEXT, n_outputs=3, seed=0)
+    accuracies = rows[rows["metric"] == "accuracy"].set_index(["fold", "subject"])
+    right = frame["y_true"] == frame["y_pred"]
+    assert accuracies.loc[("all", "all"), "value"] == pytest.approx(right.mean())
+    for subject, part in frame.groupby("subject"):
+        row = accuracies.loc[("all", subject)]
+        assert row["value"] == pytest.approx(right[part.index].mean())
+        assert row["n_test_windows"] == len(part)
+        assert row["n_test_trials"] == part["trial"].nunique()
+    for fold, part in frame.groupby("fold"):
+        assert accuracies.loc[(str(fold), "all"), "value"] == pytest.approx(
+            right[part.index].mean()
+        )
+    subjects, tables = results.confusions(rows)
+    assert subjects == sorted(frame["subject"].unique())
+    assert np.array_equal(tables.sum(0), confusion_matrix(true, predicted, labels=range(3)))
+
+
+def test_rows_are_those_that_were_written_down() -> None:
+    frame = predictions_of({"00": [[2, 0], [1, 1]], "01": [[1, 1], [0, 0]]}, trials_of=2)
+    frame.loc[frame["subject"] == "01", "trial"] = "trial-0"
+    rows = results.score_rows(frame, CONTEXT, n_outputs=2, seed=3)
+    order = ["fold", "subject", "metric"]
+    golden = pd.read_csv(io.StringIO(GOLDEN), dtype={"fold": str, "subject": str})
+    found = rows[golden.columns].sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(found, golden.sort_values(order, ignore_index=True), atol=1e-9)
+
+
+def test_rows_are_complete() -> None:
+    rows = scores_of(like_everyone(3, 0.7), seed=4, variant="")
+    assert list(rows.columns) == results.SCORE_COLUMNS
+    assert set(rows.columns) == {*CONTEXT, "fold", "seed", "subject", "metric", "value",
+                                 "n_test_windows", "n_test_trials", "run_key"}  # fmt: skip
+    assert rows.notna().all(axis=None) and set(rows["seed"]) == {4}
+    assert all((rows[name] == value).all() for name, value in (CONTEXT | {"variant": ""}).items())
+    keys = ["fold", "subject", "metric"]
+    assert not rows.duplicated(keys).any()
+    assert set(rows["metric"]) == {*results.METRICS} | {
+        f"confusion[{t},{p}]" for t in (0, 1) for p in (0, 1)
+    }
+
+
+def test_the_context_has_to_be_complete() -> None:
+    context = {name: value for name, value in CONTEXT.items() if name != "tier"}
+    with pytest.raises(KeyError, match="tier"):
+        results.score_rows(predictions_of(like_everyone(2, 0.5)), context, n_outputs=2, seed=0)
+
+
+def test_the_overall_score_is_that_of_all_windows() -> None:
+    rows = scores_of({"a": [[9, 1], [0, 0]], "b": [[0, 0], [5, 5]]})
+    assert results.overall(rows, "accuracy") == pytest.approx(0.7)
+    assert results.overall(rows, "balanced_accuracy") == pytest.approx(0.7)
+    assert np.isnan(results.overall(results.select(rows, paper="none"), "accuracy"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    tables=st.lists(arrays(int, (2, 2), elements=st.integers(0, 9)), min_size=5, max_size=12),
+    metric=st.sampled_from(list(results.METRICS)),
+)
+def test_an_interval_holds_its_value_mostly_and_stays_between_0_and_1(tables, metric) -> None:
+    tables = {f"S{i:02d}": table + np.eye(2, dtype=int) for i, table in enumerate(tables)}
+    score = results.interval(scores_of(tables), metric)
+    assert 0 <= score.low <= score.high <= 1 and score.n_subjects == len(tables)
+    assert score.value == pytest.approx(results.METRICS[metric](np.sum(list(tables.values()), 0)))
+    assert score.low - 0.02 <= score.value <= score.high + 0.02
+
+
+def test_an_interval_shrinks_with_more_subjects() -> None:
+    widths = [results.interval(scores_of(spread_out(n, 0.4, 0.9))).half_width for n in (6, 24, 96)]
+    assert widths[0] > 1.5 * widths[1] > 2.25 * widths[2] > 0
+
+
+def test_an_interval_is_that_of_the_mean_of_subjects() -> None:
+    tables = spread_out(40, 0.3, 0.9)
+    score = results.interval(scores_of(tables), "accuracy")
+    shares = np.linspace(0.3, 0.9, 40)
+    assert score.half_width == pytest.approx(1.96 * shares.std() / np.sqrt(40), rel=0.1)
+
+
+def test_people_who_are_alike_leave_no_doubt() -> None:
+    score = results.interval(scores_of(like_everyone(8, 0.7)))
+    assert score.low == score.high == score.value == pytest.approx(0.7)
+
+
+def test_more_windows_of_the_same_people_are_no_more_people() -> None:
+    once, tenfold = (results.interval(scores_of(spread_out(8, 0.4, 0.9, n))) for n in (100, 1000))
+    assert tenfold.half_width == pytest.approx(once.half_width, rel=0.03)
+    assert tenfold.n_subjects == 8
+
+
+def test_windows_of_one_subject_counted_again_are_not_another_subject() -> None:
+    tables = spread_out(8, 0.4, 0.9)
+    again = tables | {"S00": 10 * tables["S00"]}
+    assert results.interval(scores_of(again)).n_subjects == 8
+    assert results.interval(scores_of(again)).value < results.interval(scores_of(tables)).value
+
+
+def test_seeds_of_one_experiment_are_one_set_of_subjects() -> None:
+    low, high = (scores_of(like_everyone(6, right), seed=i) for i, right in enumerate((0.6, 0.8)))
+    both = results.interval(pd.concat([low, high]))
+    assert both.n_subjects == 6 and both.value == pytest.approx(0.7)
+
+
+def test_an_interval_can_be_drawn_again() -> None:
+    rows = scores_of(spread_out(9, 0.4, 0.9))
+    assert results.interval(rows) == results.interval(rows)
+    assert results.interval(rows, seed=1) != results.interval(rows, seed=2)
+    assert results.interval(rows) == results.interval(rows.sample(frac=1, random_state=0))
+
+
+@pytest.mark.parametrize("n_subjects", [1, 4])
+def test_a_few_subjects_have_no_interval(n_subjects) -> None:
+    score = results.interval(scores_of(like_everyone(n_subjects, 0.7)))
+    assert score.value == pytest.approx(0.7) and score.n_subjects == n_subjects
+    assert np.isnan([score.low, score.high, score.half_width]).all()
+    assert str(score) == f"70.0 % ({n_subjects} subjects: no interval)"
+
+
+def test_no_rows_have_no_score() -> None:
+    nothing = results.interval(scores_of(like_everyone(3, 0.7)).iloc[:0])
+    assert np.isnan(nothing.value) and nothing.n_subjects == 0 and str(nothing) == "–"
+
+
+def test_an_interval_reads_as_per_cent() -> None:
+    assert str(results.Interval(0.756, 0.7, 0.8123, 12)) == "75.6 % [70.0, 81.2]"
+
+
+def test_a_difference_is_paired_by_subject() -> None:
+    left, right = (scores_of(spread_out(12, low, low + 0.4)) for low in (0.5, 0.4))
+    gap = results.difference(left, right)
+    assert gap.value == pytest.approx(0.1) and gap.n_subjects == 12
+    # People differ a lot, but every one of them by the same from left to right.
+    assert gap.half_width < 0.01 < results.interval(left).half_width
+
+
+def test_a_difference_with_a_shuffled_partner_is_wide() -> None:
+    up, down = (spread_out(12, *ends) for ends in ((0.5, 0.9), (0.9, 0.5)))
+    gap = results.difference(scores_of(up), scores_of(down))
+    assert gap.value == pytest.approx(0.0) and gap.half_width > 0.1
+
+
+def test_a_difference_has_two_signs() -> None:
+    left, right = scores_of(spread_out(9, 0.5, 0.9)), scores_of(spread_out(9, 0.6, 0.7))
+    one, other = results.difference(left, right), results.difference(right, left)
+    assert one.value == pytest.approx(-other.value)
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+    assert results.difference(left, left)[:3] == (0, 0, 0)
+
+
+def test_a_difference_is_over_the_subjects_of_both() -> None:
+    tables = like_everyone(9, 0.8)
+    fewer = {subject: table for subject, table in tables.items() if subject > "S02"}
+    assert results.difference(scores_of(tables), scores_of(fewer)).n_subjects == 6
+    few = results.difference(scores_of(tables), scores_of(like_everyone(3, 0.5)))
+    assert few.n_subjects == 3 and few.value == pytest.approx(0.3) and np.isnan(few.low)
+    strangers = {f"P{i}": table for i, table in enumerate(tables.values())}
+    none = results.difference(scores_of(tables), scores_of(strangers))
+    assert none.n_subjects == 0 and np.isnan(none.value)
+    assert results.difference(scores_of(tables), scores_of(tables).iloc[:0]).n_subjects == 0
+
+
+def test_rows_survive_writing_and_reading(tmp_path: Path) -> None:
+    rows = pd.concat(
+        [
+            scores_of(spread_out(5, 0.4, 0.9), variant="", placebo=True, run_key="0012e4"),
+            scores_of({"01": [[1, 2], [3, 4]]}, variant="published", effect=0.0, overlap=0.5),
+        ],
+        ignore_index=True,
+    )
+    back = results.read_rows(results.write_rows(rows, tmp_path / "new" / "scores.csv"))
+    pd.testing.assert_frame_equal(back, rows, check_dtype=False, rtol=1e-9)
+    assert back["placebo"].dtype == bool
+    assert set(back["subject"]) == set(rows["subject"]) and set(back["run_key"]) == {"0012e4", ""}
+    assert results.interval(results.select(back, run_key="")) == results.interval(
+        results.select(rows, run_key="")
+    )
+
+
+def test_what_is_read_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    first = results.write_rows(scores_of(spread_out(5, 0.4, 0.9)), tmp_path / "first.csv")
+    second = results.write_rows(results.read_rows(first), tmp_path / "second.csv")
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda rows: rows.drop(columns="tier"), lambda rows: rows.assign(extra=1),
+              lambda rows: rows[sorted(rows)]],
+    ids=["one missing", "one more", "another order"],
+)  # fmt: skip
+def test_another_table_is_refused(tmp_path: Path, wrong) -> None:
+    path = tmp_path / "scores.csv"
+    wrong(scores_of(like_everyone(2, 0.5))).to_csv(path, index=False)
+    with pytest.raises(DataFileError, match="not a table of scores") as error:
+        results.read_rows(path)
+    assert "scores.csv" in str(error.value) and "make record" in str(error.value)
+
+
+def test_recorded_runs_are_read_with_their_names(tmp_path: Path) -> None:
+    assert results.recorded(folder=tmp_path).empty
+    assert list(results.recorded(folder=tmp_path).columns) == [*results.SCORE_COLUMNS, "record"]
+    for name, paper in (("b-run", "hcmnet"), ("a-run", "other")):
+        rows = scores_of(like_everyone(2, 0.5), paper=paper)
+        results.write_rows(rows, tmp_path / name / "scores.csv")
+        (tmp_path / name / "provenance.json").write_text(json.dumps({"who": name}))
+    rows = results.recorded(folder=tmp_path)
+    assert list(rows["record"].unique()) == ["a-run", "b-run"]
+    assert set(results.recorded("hcmnet", tmp_path)["record"]) == {"b-run"}
+    assert results.provenance("a-run", tmp_path) == {"who": "a-run"}
+
+
+def test_recorded_rows_and_those_of_a_run_are_one_table() -> None:
+    run = scores_of(like_everyone(2, 0.5)).assign(record="this run")
+    nothing = pd.DataFrame(columns=run.columns)
+    assert len(results.merge(run, run)) == 2 * len(run)
+    for merged in (results.merge(nothing, run), results.merge(run, nothing)):
+        pd.testing.assert_frame_equal(merged, run)
+    assert results.merge(nothing, nothing).empty
+
+
+def test_rows_are_selected_by_value() -> None:
+    rows = scores_of(like_everyone(2, 0.5))
+    assert len(results.select(rows)) == len(rows)
+    one = results.select(rows, subject="S01", metric="accuracy")
+    assert len(one) == 1 and results.select(rows, paper="none").empty
