@@ -5,7 +5,8 @@ The rule is fixed here, before anything is run. Simulated data decide no claim.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -145,9 +146,14 @@ def _gap(left: pd.DataFrame | str, right: pd.DataFrame | str, metric: str) -> In
 
 
 def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
-    """Decide on left > right, on each real data set that has both sides under the protocol."""
+    """Decide on left > right, on each real data set that has both sides under the protocol.
+
+    Where a data set was scored under several label rules, each of them gets its own verdict.
+    """
     verdicts = []
-    for dataset, everything in results.select(rows, placebo=False).groupby("dataset", sort=True):
+    real = results.select(rows, placebo=False)
+    n_rules = real.groupby("dataset")["label_rule"].nunique()
+    for (dataset, rule), everything in real.groupby(["dataset", "label_rule"], sort=True):
         own = side(everything, {"protocol": claim.protocol})
         sides = [
             one if isinstance(one, str) else side(own, one) for one in (claim.left, claim.right)
@@ -162,6 +168,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
         elif not few and gap.high < 0:
             word = "does not hold on"
         why = f"{points(gap)}, {gap.n_subjects} subjects, {own['protocol'].iloc[0]}"
+        why += f", {rule}" if n_rules[dataset] > 1 else ""
         verdicts.append(Verdict(claim, word, str(dataset), gap, why))
     return verdicts or [
         Verdict(claim, "untested", "", NOTHING, "no real data with both sides at hand")
@@ -225,19 +232,41 @@ def with_numbers(paper: str, claims: Sequence[Claim], path: Path) -> list[Claim]
     Raises
     ------
     DataFileError
-        If a column is missing, a claim is unknown, a value is no percentage, or table and page are
-        both empty.
+        If a column is missing, a line has more or fewer fields, a claim is unknown or filled in
+        twice, a value is no percentage, or table and page are both empty.
     """
-    numbers = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if list(numbers.columns) != NUMBER_COLUMNS:
-        raise DataFileError(
-            "the table of published numbers has other columns",
-            file=path.name, found=list(numbers.columns), expected=NUMBER_COLUMNS,
-        )  # fmt: skip
-    known = {claim.name: claim for claim in claims}
-    for row in numbers[numbers["paper"] == paper].to_dict("records"):
+    known, filled = {claim.name: claim for claim in claims}, set()
+    for row in _lines(path):
+        if row["paper"] != paper:
+            continue
+        if row["claim"] in filled:
+            raise DataFileError("a claim is filled in twice", file=path.name, field=row["claim"])
         known[row["claim"]] = _filled(row, known, path)
+        filled.add(row["claim"])
     return list(known.values())
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the lines of the table of published numbers.
+
+    pandas would take a line with one field too many, as a decimal comma makes it, for another one.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream)
+        columns = next(reader, [])
+        if columns != NUMBER_COLUMNS:
+            raise DataFileError(
+                "the table of published numbers has other columns",
+                file=path.name, found=columns, expected=NUMBER_COLUMNS,
+            )  # fmt: skip
+        for fields in filter(None, reader):
+            if len(fields) != len(columns):
+                raise DataFileError(
+                    "a line of the table of published numbers does not fit its columns",
+                    file=path.name, field=f"line {reader.line_num}", found=f"{len(fields)} fields",
+                    expected=f"{len(columns)}, and a decimal point, not a comma",
+                )  # fmt: skip
+            yield dict(zip(columns, fields, strict=True))
 
 
 def _filled(row: Mapping[str, str], known: Mapping[str, Claim], path: Path) -> Claim:
