@@ -106,6 +106,22 @@ def rule_of(card: Card, name: str | None, target: str) -> LabelRule:
     )
 
 
+def checked(setting: Setting) -> Setting:
+    """Return `setting` if data set, tier, label rule and protocol go together.
+
+    Needs no data, so that a run can be refused before it starts.
+
+    Raises
+    ------
+    ParameterError, ProtocolError
+        If they do not.
+    """
+    datasets.check_tier(setting.dataset, setting.tier)
+    rule_of(datasets.card(setting.dataset), setting.label_rule, setting.target)
+    protocols.get(setting.protocol)
+    return setting
+
+
 def load(setting: Setting) -> Data:
     """Find or make the data, and cut them into windows.
 

@@ -95,7 +95,7 @@ def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkey
         datasets.load("eegmat")
     for place in (project / "elsewhere" / "eegmat", project / "data" / "eegmat"):
         assert str(place) in str(caught.value)
-    assert "tier simulated" not in str(caught.value), "eegmat has no twin to offer"
+    assert "-p dataset wesad -p tier simulated" in str(caught.value), "it has no twin of its own"
     assert "physionet.org" in str(caught.value)
 
 

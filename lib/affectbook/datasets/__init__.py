@@ -24,8 +24,8 @@ from affectbook.datasets.recording import Recording
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 
 __all__ = [
-    "Card", "LabelRule", "Recording", "card", "content_hash", "data_hashes", "describe",
-    "find_root", "load", "names", "prepare", "subjects",
+    "Card", "LabelRule", "Recording", "card", "check_tier", "content_hash", "data_hashes",
+    "describe", "find_root", "load", "names", "prepare", "subjects",
 ]  # fmt: skip
 
 TIERS = ("simulated", "open", "licensed")
@@ -105,6 +105,26 @@ def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, 
     return wanted
 
 
+def check_tier(name: str, tier: str) -> None:
+    """Refuse a tier that a data set does not have, without looking for any file.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such tier, it is not that of the set, or the set has no twin.
+    """
+    own = card(name).tier
+    if tier not in TIERS:
+        raise _registry.unknown("tier", tier, TIERS)
+    if tier == "simulated" and name not in _registry.with_twin():
+        raise ParameterError(
+            f"{name} has no simulated twin; ask for tier={own!r}, or take one of the sets that "
+            f"have one: {', '.join(_registry.with_twin())}"
+        )
+    if tier not in ("simulated", own):
+        raise ParameterError(f"{name} is of tier {own!r}, not {tier!r}; ask for tier={own!r}")
+
+
 def prepare(
     name: str,
     tier: str,
@@ -139,16 +159,11 @@ def prepare(
     DataNotFoundError
         If real data are not there, or are a twin.
     """
-    if tier not in TIERS:
-        raise _registry.unknown("tier", tier, TIERS)
+    check_tier(name, tier)
     if tier == "simulated":
         if root is not None:
             raise ParameterError("root names real data; with tier 'simulated' leave it out")
         return _twin(name, effect=effect, fingerprint=fingerprint, seed=seed, subjects=subjects)
-    if tier != card(name).tier:
-        raise ParameterError(
-            f"{name} is of tier {card(name).tier!r}, not {tier!r}; ask for tier={card(name).tier!r}"
-        )
     folder = find_root(name, root)
     if _folders.twin_of(folder) is not None:
         raise DataNotFoundError(
@@ -162,11 +177,6 @@ def prepare(
 def _twin(name: str, *, subjects: int, seed: int, effect: float, fingerprint: float) -> Path:
     """Return the folder of a twin, made whole or not at all."""
     module = _registry.module(name)
-    if name not in _registry.with_twin():
-        raise ParameterError(
-            f"{name} has no simulated twin; ask for tier={module.CARD.tier!r}, or take one of the "
-            f"sets that have one: {', '.join(_registry.with_twin())}"
-        )
     dials = {"effect": float(effect), "fingerprint": float(fingerprint)}
     dials |= {"subjects": int(subjects), "seed": int(seed)}
     sources = [files.sha256(path) for path in module.TWIN_SOURCES]

@@ -68,13 +68,13 @@ def _named(base: Path, name: str) -> list[Path]:
 
 def _advice(name: str) -> str:
     """Return what a reader without the data can do."""
-    advice = _registry.card(name).obtain
-    if name in _registry.with_twin():
-        advice += (
-            f'; or run on its simulated twin: make run PAPER=hcmnet ARGS="-p dataset {name} '
-            '-p tier simulated"'
-        )
-    return advice
+    with_twin = _registry.with_twin()
+    own = name in with_twin
+    twin = name if own else with_twin[0]
+    return (
+        f"{_registry.card(name).obtain}; or run on {'its' if own else 'a'} simulated twin: "
+        f'make run PAPER=hcmnet ARGS="-p dataset {twin} -p tier simulated"'
+    )
 
 
 def twin_of(folder: Path) -> dict | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from affectbook.claims import CHANCE, Claim, with_numbers
 from affectbook.errors import ParameterError
-from affectbook.experiments import Data, Setting
+from affectbook.experiments import Data, Setting, checked
 from affectbook.protocols import PROTOCOLS
 from affectbook.scales import Scale
 
@@ -153,7 +153,13 @@ class Params:
 
 
 def setting(params: Params) -> Setting:
-    """Resolve parameters over their scale's preset."""
+    """Resolve parameters over their scale's preset.
+
+    Raises
+    ------
+    ParameterError
+        If the variant is unknown, or data set, tier and label rule do not go together.
+    """
     network_options(params.variant)
     preset = SCALES[params.scale]
     values = {f.name: getattr(preset, f.name) for f in fields(Scale) if f.name != "meaning"}
@@ -161,7 +167,7 @@ def setting(params: Params) -> Setting:
     values |= {
         name: value for name, value in given.items() if value is not None or name not in values
     }
-    return Setting(paper="hcmnet", **values)
+    return checked(Setting(paper="hcmnet", **values))
 
 
 def network_options(variant: str) -> dict[str, object]:
