@@ -42,6 +42,17 @@ def collect(
     }
 
 
+def line(root: Path) -> str:
+    """Return one line for a page: commit, Python, torch and numpy, processor and threads."""
+    state, where, versions = git(root), machine(), packages(root)
+    commit = (state["commit"] or "unknown")[:10] + (" with changes" if state["dirty"] else "")
+    return (
+        f"code {commit}; Python {where['python']}, torch {versions['torch']}, "
+        f"numpy {versions['numpy']}; {where['gpu'] or where['cpu']}, "
+        f"{where['torch_threads']} threads"
+    )
+
+
 def git(root: Path) -> dict[str, object]:
     """Return the commit of a checkout and whether tracked or new files differ from it."""
 
