@@ -216,6 +216,14 @@ def test_a_tuple_means_the_first_that_was_run() -> None:
     assert the_verdict(BETTER, pd.concat([small, whole])).word == "holds on"
 
 
+def test_a_direction_takes_the_first_honest_protocol_that_was_run_and_names_it() -> None:
+    one = both(spread_out(12, 0.7, 0.9), NARROW, protocol="leave_one_subject_out")
+    assert "leave_one_subject_out" in the_verdict(BETTER, one).why
+    two = pd.concat([one, both(spread_out(12, 0.4, 0.6), NARROW)], ignore_index=True)
+    verdict = the_verdict(BETTER, two)
+    assert verdict.word == "does not hold on" and "group_kfold_subject" in verdict.why
+
+
 def test_the_table_has_a_line_for_every_verdict() -> None:
     rows = pd.concat([published(NARROW), both(NARROW, WIDE)], ignore_index=True)
     table = claims.table(claims.judge([NUMBER, with_number(None), BETTER], rows))
