@@ -63,8 +63,8 @@ class _Change:
 # learnt across people in spite of fingerprint 1.
 _CHANGES = {
     "baseline": _Change(),
-    "stress": _Change(rate_bpm=25.0, lf=-0.3, hf=-0.9, p=0.1, t=-0.6),
-    "amusement": _Change(rate_bpm=6.0, lf=0.3, hf=0.4, p=0.4, t=0.5),
+    "stress": _Change(rate_bpm=25.0, lf=-0.3, hf=-0.9, p=0.1, t=-0.9),
+    "amusement": _Change(rate_bpm=8.0, lf=0.3, hf=0.4, p=0.6, t=0.8),
     "meditation": _Change(rate_bpm=-7.0, lf=-0.2, hf=0.5, t=0.1),
 }
 CONDITIONS = tuple(_CHANGES)
@@ -213,7 +213,7 @@ def _trial(rng: np.random.Generator, person: _Heart, fingerprint: float) -> _Hea
         log_gain=person.log_gain + draw([0.06, 0.15, 0.05, 0.15, 0.05]),
         log_width=person.log_width + draw([0.04, 0.04, 0.04, 0.04, 0.04]),
         shift_s=person.shift_s + draw([0.004, 0.001, 0.0, 0.001, 0.005]),
-        noise=person.noise + draw(0.3) + draw(np.full(_NOISE.shape, 1.0)),
+        noise=person.noise + draw(0.2) + draw(np.full(_NOISE.shape, 0.6)),
     )
 
 

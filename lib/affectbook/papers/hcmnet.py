@@ -30,9 +30,9 @@ SCALES = {
         "seconds: 6 subjects, 4 windows a trial, one epoch; shows that it runs, says nothing",
     ),
     "teaching": Scale(
-        15, 128, 10, 0, 8, 3, 6, 32, 6,
+        15, 128, 10, 0, 8, 3, 5, 16, 5,
         "about three minutes on two cores: 8 windows of 10 s a trial at 128 Hz, 3 folds, "
-        "6 epochs (500 as published), batch 32 (256)",
+        "5 epochs (500 as published), batch 16 (256)",
     ),
     "recorded": Scale(
         None, 128, 10, 0, 16, 5, 15, 32, 5,
