@@ -42,8 +42,8 @@ def twin(folder: Path, effect: float) -> Windows:
 
 
 def long_sessions(folder: Path) -> Windows:
-    """Return four people with ten trials of 40 s each, half of them under stress."""
-    blocks = [(condition, 40.0) for condition in ("baseline", "stress") for _ in range(5)]
+    """Return four people with ten trials of 60 s each, half of them under stress."""
+    blocks = [(condition, 60.0) for condition in ("baseline", "stress") for _ in range(5)]
     recordings = []
     for subject in range(4):
         plan = simulate.session_plan(subject, blocks, gap_s=2.0)
