@@ -186,3 +186,11 @@ def test_the_standard_error_is_that_of_a_share() -> None:
     assert standard_error(45, 1 / 3) == pytest.approx(np.sqrt(2 / 9 / 45))
     draws = np.random.default_rng(0).random((20_000, 50)) < 0.3
     assert standard_error(50, 0.3) == pytest.approx(draws.mean(1).std(), rel=0.03)
+
+
+def test_many_subjects_with_few_trials_get_their_coins_at_once() -> None:
+    rows = [(f"S{s}", "1", str(t), 0, 0.0, 10.0) for s in range(200) for t in range(4)]
+    columns = ["subject", "session", "trial", "window", "start_s", "stop_s"]
+    meta = pd.DataFrame(rows, columns=columns)
+    coins = placebo_labels(meta, 0, per_subject=2)
+    assert set(pd.Series(coins).groupby(meta["subject"]).sum()) == {2}

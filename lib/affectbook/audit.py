@@ -181,12 +181,21 @@ def placebo_labels(meta: pd.DataFrame, seed: int, per_subject: int = 0) -> np.nd
             f"found {n_trials}, and a subject with {fewest}"
         )
     rng = np.random.default_rng([seed, n_trials])
+    subjects = owner.groupby(owner.to_numpy()).indices.values()
+    coins = np.zeros(n_trials, np.int64)
+    while not 2 <= coins.sum() <= n_trials - 2:
+        # Subject by subject: tossing for all at once would hardly ever suit many of them.
+        for own in subjects:
+            coins[own] = _toss(rng, len(own), per_subject)
+    return coins[trials]
+
+
+def _toss(rng: np.random.Generator, n_coins: int, fewest: int) -> np.ndarray:
+    """Toss coins until either side has come up often enough."""
     while True:
-        coins = rng.integers(0, 2, n_trials)
-        heads = pd.Series(coins).groupby(owner.to_numpy()).agg(["sum", "size"])
-        rarest = np.minimum(heads["sum"], heads["size"] - heads["sum"])
-        if 2 <= coins.sum() <= n_trials - 2 and rarest.min() >= per_subject:
-            return coins[trials].astype(np.int64)
+        coins = rng.integers(0, 2, n_coins)
+        if fewest <= coins.sum() <= n_coins - fewest:
+            return coins
 
 
 def standard_error(n_trials: int, chance: float = 0.5) -> float:

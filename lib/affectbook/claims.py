@@ -1,6 +1,7 @@
 """Claims of a paper as rows of data, and the rule that decides on them.
 
-The rule is fixed here, before anything is run. Simulated data decide no claim.
+The rule is fixed here, before anything is run. Neither simulated data nor runs of a scale that is
+smaller than ``recorded`` decide a claim.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from affectbook.results import Interval
 WIDEST_HALF_WIDTH = 0.05
 FEWEST_SUBJECTS = 10
 CHANCE = "chance"
+DECIDING_SCALES = ("recorded", "paper")
 NUMBER_COLUMNS = ["paper", "claim", "value", "table", "page", "entered_by"]
 Side = Mapping[str, object]
 
@@ -145,6 +147,24 @@ def _gap(left: pd.DataFrame | str, right: pd.DataFrame | str, metric: str) -> In
     return results.difference(left, right, metric)
 
 
+def _paired(
+    rows: pd.DataFrame, left: Side | str, right: Side | str
+) -> tuple[pd.DataFrame | str, pd.DataFrame | str]:
+    """Return the rows of both sides; where both name variants, of the first pair that was run."""
+    if isinstance(left, str) or isinstance(right, str):
+        found = [one if isinstance(one, str) else side(rows, one) for one in (left, right)]
+        return found[0], found[1]
+    variants = [one.get("variant", ()) for one in (left, right)]
+    pairs = [(left, right)]
+    if all(variants):
+        pairs = [
+            ({**left, "variant": a}, {**right, "variant": b})
+            for a, b in zip(*variants, strict=True)
+        ]
+    tried = [(side(rows, a), side(rows, b)) for a, b in pairs]
+    return next((pair for pair in tried if len(pair[0]) and len(pair[1])), tried[-1])
+
+
 def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     """Decide on left > right, on each real data set that has both sides under the protocol.
 
@@ -155,9 +175,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     n_rules = real.groupby("dataset")["label_rule"].nunique()
     for (dataset, rule), everything in real.groupby(["dataset", "label_rule"], sort=True):
         own = side(everything, {"protocol": claim.protocol})
-        sides = [
-            one if isinstance(one, str) else side(own, one) for one in (claim.left, claim.right)
-        ]
+        sides = _paired(own, claim.left, claim.right)
         gap = _gap(*sides, claim.metric)
         if gap.n_subjects == 0:
             continue
@@ -167,7 +185,9 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
             word = "holds on"
         elif not few and gap.high < 0:
             word = "does not hold on"
-        why = f"{points(gap)}, {gap.n_subjects} subjects, {own['protocol'].iloc[0]}"
+        n_seeds = own["seed"].nunique()
+        why = f"{points(gap)}, {gap.n_subjects} subjects, {n_seeds} seed"
+        why += f"{'s' if n_seeds > 1 else ''}, {own['protocol'].iloc[0]}"
         why += f", {rule}" if n_rules[dataset] > 1 else ""
         verdicts.append(Verdict(claim, word, str(dataset), gap, why))
     return verdicts or [
@@ -182,8 +202,11 @@ def points(gap: Interval) -> str:
 
 
 def judge(claims: Sequence[Claim], rows: pd.DataFrame) -> list[Verdict]:
-    """Decide on every claim from score rows; simulated rows are left out first."""
-    real = rows[rows["tier"] != "simulated"]
+    """Decide on every claim from score rows.
+
+    Rows of simulated data, and of scales too small to decide anything, are left out first.
+    """
+    real = rows[(rows["tier"] != "simulated") & rows["scale"].isin(DECIDING_SCALES)]
     verdicts: list[Verdict] = []
     for claim in claims:
         if claim.directional:

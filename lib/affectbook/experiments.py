@@ -9,12 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from affectbook import audit, datasets, evaluate, protocols, results, windows
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.errors import ParameterError
 from affectbook.files import build_dir, write_text
+
+# Protocols that train within one subject need both sides of the placebo's coin in each of them.
+_COINS_PER_SUBJECT = {
+    "leave_one_trial_out": 2,
+    "leave_one_segment_out": 2,
+    "within_trial_as_published": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -182,8 +189,9 @@ class Experiment:
         """Return labels and number of classes: the data's, or coins tossed per trial."""
         if not placebo:
             return self.data.y, self.data.n_outputs
-        within_subject = protocol.name in ("leave_one_trial_out", "leave_one_segment_out")
-        coins = audit.placebo_labels(self.data.meta, self.setting.seed, 2 if within_subject else 0)
+        coins = audit.placebo_labels(
+            self.data.meta, self.setting.seed, _COINS_PER_SUBJECT.get(protocol.name, 0)
+        )
         return coins, 2
 
     def add(
@@ -210,6 +218,8 @@ class Experiment:
         """
         splitter = protocol_of(self.setting, protocol)
         y, n_outputs = self.labels(splitter, placebo)
+        if "module__n_outputs" in estimator.get_params():
+            estimator = clone(estimator).set_params(module__n_outputs=n_outputs)
         done = evaluate.evaluate(
             estimator, self.data.X, y, self.data.meta, splitter, seed=self.setting.seed
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Mapping, Sequence
 
@@ -97,10 +98,10 @@ def say(*sentences: str) -> None:
 
 def table(frame: pd.DataFrame, caption: str = "") -> None:
     """Display a table without its index; the text of its cells is escaped."""
-    html = frame.to_html(index=False, border=0, na_rep="–", justify="left")
+    text = frame.to_html(index=False, border=0, na_rep="–", justify="left")
     if caption:
-        html = html.replace("<thead>", f"<caption>{caption}</caption><thead>", 1)
-    display({"text/html": html, "text/plain": frame.to_string(index=False)}, raw=True)
+        text = text.replace("<thead>", f"<caption>{html.escape(caption)}</caption><thead>", 1)
+    display({"text/html": text, "text/plain": frame.to_string(index=False)}, raw=True)
 
 
 def ecg_window(x: np.ndarray, sfreq: float, unit: str, title: str) -> Drawn:

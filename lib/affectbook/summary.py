@@ -44,7 +44,8 @@ def headline(
     lines = []
     for key, part in own.groupby(KEYS, sort=False):
         where = dict(zip(KEYS, key, strict=True))
-        around = results.select(rows, dataset=where["dataset"], record=where["record"])
+        same = {key: where[key] for key in KEYS if key != "variant"}
+        around = results.select(rows, **same)
         leaky = part[part["protocol"].str.endswith("_as_published")]
         for name in part["protocol"].unique():
             if not protocols.get(name).as_published:

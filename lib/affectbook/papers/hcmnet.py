@@ -67,6 +67,10 @@ DEVIATIONS = (
 )
 
 _NETWORK = {"estimator": "hcmnet", "variant": ("published", "pool_strides_8_8_2")}
+_WITHOUT_BISSM = {
+    "estimator": "hcmnet",
+    "variant": ("published+without_bissm", "pool_strides_8_8_2+without_bissm"),
+}
 _ABSTRACT = "abstract"
 
 
@@ -113,8 +117,7 @@ PUBLISHED_CLAIMS = (
         _NETWORK, {"estimator": "hrv_logistic"}, "abstract (state of the art)",
     ),
     _above(
-        "bissm_helps", "The bidirectional Mamba block makes it better", _NETWORK,
-        {"estimator": "hcmnet", "variant": ("without_bissm", "pool_strides_8_8_2+without_bissm")},
+        "bissm_helps", "The bidirectional Mamba block makes it better", _NETWORK, _WITHOUT_BISSM,
         "title and abstract (the paper's ablation: not found)",
     ),
 )  # fmt: skip
@@ -149,7 +152,7 @@ class Params:
     variant: str = _param("pool_strides_8_8_2", "of the network; several are joined by +")
     scale: str = _param("teaching", "how much is run", choices=tuple(SCALES))
     epochs: int | None = _param(None, "training epochs", low=1, high=500)
-    seed: int = _param(0, "of data, folds and networks", low=0, high=2**31 - 1)
+    seed: int = _param(0, "of simulated data, coins, networks", low=0, high=2**31 - 1)
     device: str = _param("cpu", "cpu or cuda", choices=("cpu", "cuda"))
 
 
