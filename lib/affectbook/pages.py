@@ -75,6 +75,10 @@ def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
     chance = 1 / results.confusions(network)[1].shape[-1]
     label = claim.metric.replace("_", " ")
     text = f"{score} {label}, {score.n_subjects} people of {verdict.dataset} never seen before; "
+    if not isinstance(claim.right, str):
+        other = claims.side(decided_on, {"protocol": claim.protocol, **claim.right})
+        name = figures.name_of(other["estimator"].iloc[0])
+        text += f"{name} {results.interval(other, claim.metric)}; "
     return f"{text}chance {summary.percent(chance)}", f"{verdict.word} {verdict.dataset}"
 
 
