@@ -174,7 +174,7 @@ def _bullets(title: str, lines: Iterable[str]) -> str:
 
 
 def records(rows: pd.DataFrame) -> str:
-    """Return one line per recorded run: what it was, and what made it."""
+    """Return one column per recorded run: what it was, and what made it."""
     if rows.empty:
         return NO_RECORDS
     lines = []
@@ -196,7 +196,8 @@ def records(rows: pd.DataFrame) -> str:
         )
     scales = rows[["paper", "scale"]].drop_duplicates().itertuples(index=False)
     meanings = [f"{paper}, `{name}`: {_meaning(paper, name)}." for paper, name in scales]
-    return markdown(pd.DataFrame(lines)) + "\n" + _bullets("What the scales mean", meanings)
+    side_by_side = pd.DataFrame(lines).set_index("record").T.reset_index(names="record")
+    return markdown(side_by_side) + "\n" + _bullets("What the scales mean", meanings)
 
 
 def _meaning(paper: str, scale: str) -> str:

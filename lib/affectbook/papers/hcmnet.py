@@ -113,7 +113,7 @@ PUBLISHED_CLAIMS = (
     ),
     _above(
         "beats_small_cnn", "The hybrid is better than a plain CNN", _NETWORK,
-        {"estimator": "small_cnn"},
+        {"estimator": "small_cnn"}, "abstract (state of the art)",
     ),
     _above(
         "beats_hrv", "Learnt features are better than heart rate variability",
