@@ -308,3 +308,32 @@ def test_other_columns_are_one_message(filled_in, head) -> None:
     with pytest.raises(DataFileError, match="columns") as error:
         filled_in(head=head)
     assert "entered_by" in str(error.value)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "teaching"])
+def test_a_small_scale_decides_nothing(scale) -> None:
+    assert the_verdict(NUMBER, published(NARROW, scale=scale)).word == "untested"
+    rows = both(spread_out(12, 0.7, 0.9), spread_out(12, 0.6, 0.8), scale=scale)
+    assert the_verdict(BETTER, rows).word == "untested"
+
+
+def test_an_ablation_is_compared_with_its_own_whole() -> None:
+    without = {"estimator": "hcmnet", "variant": ("published+less", "pool_strides_8_8_2+less")}
+    claim = Claim("helps", "A part helps", "abstract", left=NETWORK, right=without)
+    shares = {
+        "published": (0.4, 0.5),
+        "pool_strides_8_8_2": (0.7, 0.9),
+        "pool_strides_8_8_2+less": (0.6, 0.8),
+    }
+    rows = [scores_of(spread_out(12, *own), variant=name) for name, own in shares.items()]
+    assert the_verdict(claim, pd.concat(rows, ignore_index=True)).word == "holds on"
+    rows.append(scores_of(spread_out(12, 0.5, 0.6), variant="published+less"))
+    assert the_verdict(claim, pd.concat(rows, ignore_index=True)).word == "does not hold on"
+    assert the_verdict(claim, rows[0]).word == "untested"
+
+
+def test_the_why_counts_the_seeds() -> None:
+    one = both(spread_out(12, 0.7, 0.9), spread_out(12, 0.6, 0.8))
+    assert "1 seed," in the_verdict(BETTER, one).why
+    two = pd.concat([one, one.assign(seed=1)], ignore_index=True)
+    assert "2 seeds," in the_verdict(BETTER, two).why

@@ -1,0 +1,45 @@
+"""Where a result comes from."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from affectbook import files, provenance
+
+
+def repository(folder: Path) -> Path:
+    """Make a repository with one commit."""
+    (folder / "requirements.in").write_text("torch\nnumpy>=2  # arrays\nnot-installed-anywhere\n")
+    for command in (
+        ["init", "-q"], ["add", "-A"],
+        ["-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "one"],
+    ):  # fmt: skip
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def test_the_line_names_code_packages_and_machine(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    commit = provenance.git(root)["commit"]
+    line = provenance.line(root)
+    assert commit[:10] in line and "with changes" not in line
+    assert f"torch {version('torch')}" in line and f"numpy {version('numpy')}" in line
+    (root / "new").write_text("")
+    assert "with changes" in provenance.line(root)
+
+
+def test_packages_are_those_the_project_names_and_that_are_there(tmp_path: Path) -> None:
+    assert set(provenance.packages(repository(tmp_path))) == {"torch", "numpy"}
+
+
+def test_outside_a_repository_nothing_is_made_up(tmp_path: Path) -> None:
+    assert provenance.git(tmp_path) == {"commit": None, "dirty": None}
+
+
+def test_code_is_hashed_file_by_file(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    found = provenance.collect(root, {"seed": 3}, [root / "requirements.in"], 1.25)
+    assert found["code"] == {"requirements.in": files.sha256(root / "requirements.in")}
+    assert found["seed"] == 3 and found["git"]["dirty"] is False
