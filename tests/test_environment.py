@@ -137,3 +137,8 @@ def test_no_file_of_the_set_names_an_index(root: Path) -> None:
 def test_the_package_brings_its_tables(root: Path) -> None:
     text = (root / "pyproject.toml").read_text()
     assert '"*" = ["*.csv"]' in text
+
+
+def test_caches_of_tools_are_no_pages() -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert ".*" in config["exclude_patterns"], "pytest leaves a README.md in .pytest_cache"
