@@ -139,6 +139,6 @@ def test_the_package_brings_its_tables(root: Path) -> None:
     assert '"*" = ["*.csv"]' in text
 
 
-def test_caches_of_tools_are_no_pages() -> None:
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+def test_caches_of_tools_are_no_pages(root: Path) -> None:
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     assert ".*" in config["exclude_patterns"], "pytest leaves a README.md in .pytest_cache"
