@@ -316,3 +316,8 @@ def test_rows_are_selected_by_value() -> None:
     assert len(results.select(rows)) == len(rows)
     one = results.select(rows, subject="S01", metric="accuracy")
     assert len(one) == 1 and results.select(rows, paper="none").empty
+
+
+def test_one_answer_counts_subjects_who_always_get_the_same() -> None:
+    tables = {"S0": [[5, 0], [5, 0]], "S1": [[4, 1], [2, 3]], "S2": [[0, 5], [0, 5]]}
+    assert results.one_answer(scores_of(tables)) == (2, 3)

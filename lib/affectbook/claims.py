@@ -156,7 +156,7 @@ def _paired(
         return found[0], found[1]
     variants = [one.get("variant", ()) for one in (left, right)]
     pairs = [(left, right)]
-    if all(variants):
+    if all(isinstance(names, tuple) and names for names in variants):
         pairs = [
             ({**left, "variant": a}, {**right, "variant": b})
             for a, b in zip(*variants, strict=True)

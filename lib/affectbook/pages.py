@@ -58,7 +58,8 @@ def papers_table(rows: pd.DataFrame) -> str:
         score, verdict = _honest(paper, results.select(rows, paper=name))
         link = f"[{paper.TITLE}](../notebooks/{name}.ipynb)"
         lines.append(f"| {link} | {paper.HEADLINE} | {score} | {verdict} |\n")
-    head = "| paper | its claim | honest score, real ECG or EEG | verdict |\n|---|---|---|---|\n"
+    head = "| paper | its claim, in our words | honest score, real ECG or EEG | verdict |\n"
+    head += "|---|---|---|---|\n"
     return head + "".join(lines)
 
 
@@ -74,7 +75,9 @@ def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
     score = results.interval(network, claim.metric)
     chance = 1 / results.confusions(network)[1].shape[-1]
     label = claim.metric.replace("_", " ")
-    text = f"{score} {label}, {score.n_subjects} people of {verdict.dataset} never seen before; "
+    made_by = f"{network['variant'].iloc[0]}, {network['seed'].nunique()} seed(s)"
+    who = f"{score.n_subjects} people of {verdict.dataset} never seen before"
+    text = f"{score} {label} ({made_by}), {who}; "
     if not isinstance(claim.right, str):
         other = claims.side(decided_on, {"protocol": claim.protocol, **claim.right})
         name = figures.name_of(other["estimator"].iloc[0])

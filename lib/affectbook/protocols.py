@@ -313,6 +313,9 @@ def takes(name: str, option: str) -> bool:
 
 def table() -> pd.DataFrame:
     """Return one row per protocol: name, generalises to, shares with training, needs."""
-    rows = [(p.name, p.generalises_to, p.leaks, p.needs) for p in PROTOCOLS.values()]
+    rows = [
+        (p.name, ("read as: " if p.as_published else "") + p.generalises_to, p.leaks, p.needs)
+        for p in PROTOCOLS.values()
+    ]
     columns = ["protocol", "generalises to", "test shares with training", "needs"]
     return pd.DataFrame(rows, columns=columns)

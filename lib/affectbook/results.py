@@ -126,6 +126,12 @@ def confusions(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     return [str(subject) for subject in wide.index], table
 
 
+def one_answer(rows: pd.DataFrame) -> tuple[int, int]:
+    """Return how many subjects get one and the same answer for all windows, and of how many."""
+    tables = confusions(rows)[1]
+    return int(((tables.sum(1) > 0).sum(1) == 1).sum()), len(tables)
+
+
 class Interval(NamedTuple):
     """A score and its 95 % interval; `low` and `high` are NaN with fewer than five subjects."""
 

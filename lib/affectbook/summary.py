@@ -77,7 +77,7 @@ def _line(
         "network": where["variant"],
         "paper": "",
         "as published": percent(results.interval(leaky, metric).value) if len(leaky) else "–",
-        "placebo, as published": percent(results.overall(placebo, metric)),
+        "placebo, as published": _on_coins(placebo, metric),
         "honest": f"{percent(score.value)} ({name})",
         "95 % interval": _span(score),
         "chance, majority": f"{percent(chance)}, {percent(results.overall(majority, metric))}",
@@ -101,6 +101,11 @@ def paper_says(published: Sequence[Claim], where: Mapping[str, str]) -> str:
 def percent(value: float) -> str:
     """Return a score in per cent, or a dash."""
     return "–" if pd.isna(value) else f"{100 * value:.1f} %"
+
+
+def _on_coins(placebo: pd.DataFrame, metric: str) -> str:
+    """Return a score on coin flips with their chance, which is not that of the labels."""
+    return f"{percent(results.overall(placebo, metric))} (chance 50 %)" if len(placebo) else "–"
 
 
 def _span(score: results.Interval) -> str:

@@ -34,7 +34,7 @@ SCALES = {
     ),
     "teaching": Scale(
         15, 128, 10, 0, 8, 3, 5, 16, 5,
-        "about three minutes on two cores: 8 windows of 10 s a trial at 128 Hz, 3 folds, "
+        "two to three minutes on two quiet cores: 8 windows of 10 s a trial at 128 Hz, 3 folds, "
         "5 epochs (500 as published), batch 16 (256)",
     ),
     "recorded": Scale(
@@ -70,10 +70,11 @@ DEVIATIONS = (
 )
 
 _NETWORK = {"estimator": "hcmnet", "variant": ("published", "pool_strides_8_8_2")}
-_WITHOUT_BISSM = {
-    "estimator": "hcmnet",
-    "variant": ("published+without_bissm", "pool_strides_8_8_2+without_bissm"),
-}
+_PERSONALISED = {"estimator": "hcmnet_personalised"}
+# With strides 8, 8, 2 the convolutions alone see several seconds, and the scans nine steps: only
+# the published strides test what the paper says of the scans.
+_AS_PUBLISHED = {"estimator": "hcmnet", "variant": "published"}
+_WITHOUT_BISSM = {"estimator": "hcmnet", "variant": "published+without_bissm"}
 _ABSTRACT = "abstract"
 
 
@@ -108,8 +109,8 @@ PUBLISHED_CLAIMS = (
     ),
     _above(
         "one_model_infeasible",
-        "One model for all is infeasible for unseen people (refuted where it beats chance)",
-        CHANCE, _NETWORK,
+        "One model for all is infeasible for unseen people: a personalised one is better",
+        _PERSONALISED, _NETWORK,
     ),
     _above(
         "beats_small_cnn", "The hybrid is better than a plain CNN", _NETWORK,
@@ -120,7 +121,8 @@ PUBLISHED_CLAIMS = (
         _NETWORK, {"estimator": "hrv_logistic"}, "abstract (state of the art)",
     ),
     _above(
-        "bissm_helps", "The bidirectional Mamba block makes it better", _NETWORK, _WITHOUT_BISSM,
+        "bissm_helps", "The bidirectional Mamba block makes it better", _AS_PUBLISHED,
+        _WITHOUT_BISSM,
         "title and abstract (the paper's ablation: not found)",
     ),
 )  # fmt: skip
