@@ -10,25 +10,27 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 # The address of PyTorch's CPU wheel index, as pytorch.org shows it: a build of torch without CUDA, 2 GB smaller.
 TORCH_INDEX ?=
-# What to run (make run), what to keep (make record) and which tests (make test).
+# What to run (make run), what to keep (make record), which tests (make test) and measurements (make bench).
 PAPER ?=
 ARGS ?=
 RUN ?=
 NAME ?=
 TESTS ?=
+BENCH ?= mamba2 mamba hcmnet_step growth
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+BENCH_VENV := $(VENV)-bench
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help env book run record test test-slow lint notebooks strip lab clean
+.PHONY: help env book run record test test-slow bench lint notebooks strip lab clean
 
 help: ## list the targets
 	@echo "make <target>"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/\1\t\2/' \
 		| awk -F'\t' '{ printf "  %-10s %s\n", $$1, $$2 }'
-	@echo "Variables: PAPER, ARGS (run); RUN, NAME (record); TESTS (test); TORCH_INDEX, PYTHON (env)"
+	@echo "Variables: PAPER, ARGS (run); RUN, NAME (record); TESTS (test); BENCH, ARGS (bench); TORCH_INDEX, PYTHON (env)"
 
 env: $(STAMP) ## make .venv with the pinned packages (TORCH_INDEX=<address> for a CPU build of torch)
 
@@ -58,6 +60,19 @@ test: lint notebooks ## check style and notebooks, run the quick tests (TESTS=te
 
 test-slow: $(STAMP) ## run the slow tests: training and whole notebooks
 	@$(PYTEST) -m slow $(TESTS)
+
+# The alternatives stand apart: this environment sees the packages of the book's and adds them to it.
+$(BENCH_VENV)/.stamp: $(STAMP) bench/requirements.txt
+	@echo "Environment: $(BENCH_VENV) (once; about a minute)"
+	@$(BIN)/python -m venv --without-pip $(BENCH_VENV)
+	@where='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$where")')" > "$$($(BENCH_VENV)/bin/python -c "$$where")/book.pth"
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
+	@touch $@
+
+bench: $(BENCH_VENV)/.stamp ## measure speed against the alternatives, 20 minutes: make bench BENCH=mamba2 (ARGS=--quick: small shapes)
+	@for name in $(BENCH); do $(BENCH_VENV)/bin/python bench/$$name.py $(ARGS); done
+	@echo "Measured: $(if $(findstring --quick,$(ARGS)),build/bench,results/bench; make book puts it on its page)"
 
 lint: $(STAMP) ## check style with ruff
 	@$(BIN)/ruff check --quiet .
