@@ -168,10 +168,13 @@ def main(name: str, claim: str, cases: Callable[[bool], list[Case]]) -> None:
     if DEVICE != "cpu":
         torch.set_default_device(DEVICE)
     if arguments.work:
-        _work(json.loads(arguments.work), todo, arguments.rounds)
+        _work(
+            json.loads(arguments.work), todo, arguments.rounds or (2 if arguments.quick else None)
+        )
         return
     head = machine.header(DEVICE)
-    print(f"{name}: {claim.splitlines()[0]}\n" + ", ".join(f"{k} {v}" for k, v in head.items()))
+    print(f"{name}: {claim.splitlines()[0]}")
+    print(", ".join(f"{key} {value}" for key, value in head.items() if value is not None))
     columns = list(dict.fromkeys(key for case in todo for key in case.shape))
     rows = [{"bench": name, **row, **head} for row in _collect(todo)]
     folder = project_root() / ("build" if arguments.quick else "results") / "bench"
@@ -272,7 +275,7 @@ def _tell(row: Mapping[str, object]) -> None:
     milliseconds, ratio = 1000 * parts.pop("seconds"), parts.pop("ratio")
     where = " ".join(f"{key} {value}" for key, value in parts.items() if key != "candidate")
     name = parts["candidate"]
-    print(f"  {where:<66} {name:<24} {milliseconds:>9.1f} ms {ratio:>7.2f} x", flush=True)
+    print(f"  {where:<70} {name:<24} {milliseconds:>9.1f} ms {ratio:>7.2f} x", flush=True)
 
 
 def _repeats(step: Callable[[], None], clock: Callable[[], float]) -> int:
