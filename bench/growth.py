@@ -70,4 +70,8 @@ def cases(quick: bool) -> list[Case]:
 
 
 if __name__ == "__main__":
-    main("growth", __doc__, cases)
+    rows = main("growth", __doc__, cases)
+    if rows is not None:
+        from affectbook import benchmarks
+
+        print(benchmarks.growth(rows).to_string(index=False))

@@ -4,8 +4,8 @@ A script hands `main` its cases. Each case is one shape with its candidates; the
 is ours. Before anything is timed, every candidate has to give the output and the gradients of the
 first. Each malloc mode runs in a process of its own, and so does each measurement of memory.
 
-Variables: THREADS (1; CPU seconds are counted with one thread, wall time with more) and DEVICE
-(cpu; with cuda wall time is counted. Untried by this project).
+Variables: THREADS (1: CPU seconds are counted; with more, wall time) and DEVICE (cpu; with cuda,
+wall time; untried by this project).
 """
 
 from __future__ import annotations
@@ -99,8 +99,6 @@ class Case:
         Arithmetic of each pass, where it is held against the speed of matrix products.
     peak
         Measure the memory of the last pass.
-    malloc
-        In which malloc modes this case runs.
     tolerance
         Largest error in an output or gradient, as a share of its largest number.
     """
@@ -111,17 +109,14 @@ class Case:
     rounds: int = 5
     gflop: Mapping[str, float] = field(default_factory=dict)
     peak: bool = False
-    malloc: Sequence[str] = MALLOC
     tolerance: float = 1e-3
 
 
 def check(candidates: Mapping[str, Candidate], tolerance: float) -> None:
     """Raise a DifferentError if a candidate's output or gradient is not that of the first."""
-    (_, ours), *others = candidates.items()
-    expected = ours.results()
-    for name, other in others:
-        found = other.results()
-        for what, want in expected.items():
+    expected, *others = ((name, one.results()) for name, one in candidates.items())
+    for name, found in others:
+        for what, want in expected[1].items():
             error = ((found[what] - want).abs().max() / want.abs().max()).item()
             if not error <= tolerance:  # NaN is an error too
                 raise DifferentError(f"{name}: {what} differs by {error:.1e} of its largest number")
@@ -156,8 +151,11 @@ def gemm_rate(size: int = 2048) -> float:
     return 2e-9 * size**3 / min(min(seconds) for seconds in times.values())
 
 
-def main(name: str, claim: str, cases: Callable[[bool], list[Case]]) -> None:
-    """Measure all cases of a script, show them and keep the rows under ``results/bench``."""
+def main(name: str, claim: str, cases: Callable[[bool], list[Case]]) -> pd.DataFrame | None:
+    """Measure all cases of a script, show and keep their rows, and return them.
+
+    A process that only measures returns None.
+    """
     parser = argparse.ArgumentParser(prog=name, description=claim.splitlines()[0])
     parser.add_argument("--rounds", type=int, help="turns of each candidate")
     parser.add_argument("--quick", action="store_true", help="small shapes, kept in build/bench")
@@ -180,6 +178,7 @@ def main(name: str, claim: str, cases: Callable[[bool], list[Case]]) -> None:
     folder = project_root() / ("build" if arguments.quick else "results") / "bench"
     keep(rows, folder / f"{name}.csv", ["bench", *columns])
     print(f"Written: {folder.relative_to(project_root())}/{name}.csv", flush=True)
+    return pd.DataFrame(rows)
 
 
 def keep(rows: list[dict[str, object]], path: Path, first: list[str]) -> None:
@@ -225,7 +224,7 @@ def _measure(job: Mapping[str, object]) -> Iterator[dict[str, object]]:
         raise SystemExit(f"{sys.argv[0]} failed in {job}")
 
 
-def _work(job: Mapping[str, object], todo: list[Case], rounds: int | None) -> None:
+def _work(job: Mapping[str, object], todo: list[Case], rounds: int) -> None:
     """Do in this process what `_measure` asked for; a row is one line of JSON."""
     machine.set_malloc(job["malloc"])
     if "peak" in job:
@@ -235,8 +234,6 @@ def _work(job: Mapping[str, object], todo: list[Case], rounds: int | None) -> No
         return
     rate = round(gemm_rate(), 1)
     for number, case in enumerate(todo):
-        if job["malloc"] not in case.malloc:
-            continue
         candidates = _build(case)
         check(candidates, case.tolerance)
         fixed = {"case": number, **case.shape, "device": DEVICE, "malloc": job["malloc"]}

@@ -19,7 +19,7 @@ LAYERS = (
     {"experiments", "summary"},
     {"figures"},
     {"papers"},
-    {"pages"},
+    {"pages", "benchmarks"},
     {"execute", "provenance", "runpage", "bookbuild"},
     {"runs"},
 )

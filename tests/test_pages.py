@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectbook import datasets, pages, papers, protocols, results
+from affectbook import benchmarks, datasets, pages, papers, protocols, results
 
 CONTEXT = {
     "paper": "hcmnet", "scale": "recorded", "dataset": "eegmat", "tier": "open", "effect": 1.0,
@@ -56,12 +56,14 @@ def recorded_in(root: Path, share: float) -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(results, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(benchmarks, "project_root", lambda: tmp_path)
     return tmp_path
 
 
 def test_without_records_every_fragment_says_so(root: Path) -> None:
     pages.write(root / "out")
     names = {"papers.md", "placebo.md", "datasets.md", "protocols_table.md", "recorded.md"}
+    names |= {f"bench_{name}.md" for name in ("goals", *benchmarks.SHAPES)}
     assert {path.name for path in (root / "out").iterdir()} == names
     assert "not recorded yet" in (root / "out" / "papers.md").read_text()
     assert pages.NO_RECORDS in (root / "out" / "placebo.md").read_text()

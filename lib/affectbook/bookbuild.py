@@ -181,6 +181,7 @@ def _page_inputs(root: Path) -> Iterator[Path]:
     yield from (root / "build" / "executed" / "notebooks").glob("*.ipynb")
     yield from _below(root, "book")
     yield from _below(root, "results/recorded")
+    yield from _below(root, "results/bench")
     yield from closure_of(_PAGES, root / "lib")
     for pattern in ("_config.yml", "_toc.yml", "constraints.txt", "*.md", "CITATION.cff"):
         yield from root.glob(pattern)

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from affectbook import claims, datasets, figures, papers, protocols, results, summary
+from affectbook import benchmarks, claims, datasets, figures, papers, protocols, results, summary
 from affectbook.files import write_atomic, write_text
 
 NO_RECORDS = "No results on real recordings have been recorded yet.\n"
@@ -26,6 +26,8 @@ def write(folder: Path) -> None:
         "protocols_table.md": protocols_table(),
         "recorded.md": records(rows),
     }
+    for name, parts in benchmarks.parts(folder).items():
+        fragments[name] = "\n".join(p if isinstance(p, str) else markdown(p) for p in parts)
     for name, text in fragments.items():
         write_text(Path(folder) / name, text)
 

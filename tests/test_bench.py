@@ -1,0 +1,223 @@
+"""The measurements: equal work is compared, arithmetic is counted, pages follow the rows."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_project import ROOT
+
+from affectbook import benchmarks, pages
+
+BENCH = ROOT / "bench"
+SCRIPTS = sorted(benchmarks.SHAPES)
+HEADER = {
+    "date": "2026-01-02", "cpu": "a processor", "cpu_family": 25, "cpu_model": 1, "vectors": "avx2",
+    "cores": 2, "gpu": None, "python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0",
+    "mambapy": None, "mamba_ssm": None, "scan": "this package",
+}  # fmt: skip
+
+
+def script(name: str) -> ModuleType:
+    """Import a file of ``bench/``, whose files import each other by their bare names."""
+    sys.path.insert(0, str(BENCH))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BENCH))
+
+
+harness = script("harness")
+
+
+def candidate(factor: float, gradient: float = 1.0) -> object:
+    """Return a candidate that multiplies; its gradient can be made wrong."""
+    x = torch.arange(1.0, 5.0, requires_grad=True)
+    return harness.Candidate(
+        lambda: factor * (gradient * x + (1 - gradient) * x.detach()), {"x": x}
+    )
+
+
+def row(**values: object) -> dict[str, object]:
+    known = {
+        "bench": "mamba2", "batch": 32, "length": 1024, "device": "cpu", "malloc": "default",
+        "threads": 1, "gemm_gflop_per_s": 100.0, "pass": "forward+backward", "gflop": 50.0,
+        "candidate": "ours", "seconds": 1.0, "spread": 0.01, "rounds": 3, "ratio": 1.0,
+        "peak_mb": 100.0,
+    }  # fmt: skip
+    return known | HEADER | values
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(benchmarks, "project_root", lambda: tmp_path)
+    folder = tmp_path / "results" / "bench"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def fragments(folder: Path) -> dict[str, str]:
+    pages.write(folder)
+    return {path.name: path.read_text() for path in folder.glob("bench_*.md")}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_says_what_it_claims(name: str) -> None:
+    text = ast.get_docstring(ast.parse((BENCH / f"{name}.py").read_text()))
+    assert re.search(r"^Claim: \S", text, re.MULTILINE)
+    assert re.search(r"^Goals?\b.*:|^Goals?, ", text, re.MULTILINE)
+
+
+def test_make_runs_every_script() -> None:
+    helpers = {"harness", "machine", "alternatives"}
+    assert {path.stem for path in BENCH.glob("*.py")} - helpers == set(SCRIPTS)
+    (named,) = re.findall(r"^BENCH \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(named.split()) == SCRIPTS
+
+
+def test_the_alternatives_are_pinned_and_the_book_does_without() -> None:
+    lines = (BENCH / "requirements.txt").read_text().splitlines()
+    pinned = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+    assert all(re.fullmatch(r"[a-z]+==[0-9.]+", line) for line in pinned)
+    book = (ROOT / "requirements.in").read_text()
+    assert not any(re.search(rf"^{line.split('==')[0]}\b", book, re.MULTILINE) for line in pinned)
+
+
+def test_each_round_begins_with_another_candidate() -> None:
+    order: list[str] = []
+    steps = {name: partial(order.append, name) for name in "abc"}
+    ticks = iter(range(1000))
+    times = harness.interleave(steps, rounds=4, clock=lambda: float(next(ticks)))
+    assert "".join(order[-12:]) == "abcbcacababc"
+    assert times == {name: [1.0] * 4 for name in "abc"}
+
+
+def test_what_is_short_is_repeated() -> None:
+    now = [0.0]
+
+    def step() -> None:
+        now[0] += 0.01
+
+    times = harness.interleave({"a": step}, rounds=1, clock=lambda: now[0])
+    assert times["a"] == [pytest.approx(0.01)]
+    assert now[0] == pytest.approx(0.01 * (2 + 10))
+
+
+def test_equal_candidates_pass() -> None:
+    harness.check({"ours": candidate(2.0), "theirs": candidate(2.0 + 1e-6)}, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [(candidate(2.1), "output"), (candidate(2.0, 0.5), "gradient of x"),
+     (candidate(float("nan")), "output")],
+)  # fmt: skip
+def test_a_candidate_that_computes_something_else_is_refused(other: object, what: str) -> None:
+    with pytest.raises(harness.DifferentError, match=f"theirs: {what} differs"):
+        harness.check({"ours": candidate(2.0), "theirs": other}, 1e-3)
+
+
+def test_rows_say_how_many_times_as_long_as_ours() -> None:
+    ours, theirs = harness._rows({"ours": [1.0, 2.0, 1.5], "theirs": [6.0, 6.0, 6.0]})
+    assert (ours["ratio"], ours["spread"]) == (1.0, pytest.approx(0.667))
+    assert (theirs["ratio"], theirs["seconds"]) == (4.0, 6.0)
+
+
+def test_rows_of_other_threads_stay(tmp_path: Path) -> None:
+    path, first = tmp_path / "mamba2.csv", ["bench", "batch", "length"]
+    harness.keep([row(seconds=1.0)], path, first)
+    harness.keep([row(threads=2, seconds=2.0)], path, first)
+    harness.keep([row(seconds=3.0)], path, first)
+    kept = pd.read_csv(path)
+    assert dict(zip(kept["threads"], kept["seconds"], strict=True)) == {1: 3.0, 2: 2.0}
+    assert list(kept.columns[:3]) == first
+
+
+def test_the_arithmetic_of_a_layer_is_counted() -> None:
+    count = script("mamba2").flops_per_token()
+    assert count == {"forward": 1_271_808, "forward+backward": 3_952_640}
+    small = script("mamba2").flops_per_token(d_model=1, d_state=1, headdim=1, d_conv=1, chunk=1)
+    projections, conv, within, states = 2 * 1 * (4 + 2 + 2) + 2 * 2, 2 * 4, 2 + 4, 4
+    assert small["forward"] == projections + conv + within + 2 * states
+
+
+@given(st.floats(-3, 3), st.floats(0.001, 1000))
+def test_the_exponent_of_a_power_is_found(power: float, factor: float) -> None:
+    sizes = np.array([64, 128, 256, 1024])
+    assert benchmarks.exponent(sizes, factor * sizes**power) == pytest.approx(power, abs=1e-6)
+
+
+def test_what_was_not_measured_says_so(results: Path) -> None:
+    found = fragments(results.parent)
+    for name in SCRIPTS:
+        assert found[f"bench_{name}.md"] == f"Not measured yet: `make bench BENCH={name}`.\n"
+    assert found["bench_goals.md"].count("not measured yet") == len(benchmarks.GOALS)
+    assert "yes" not in found["bench_goals.md"]
+
+
+def test_the_page_follows_the_rows(results: Path) -> None:
+    other = "transformers, chunk 64"
+    pd.DataFrame([
+        row(), row(candidate=other, seconds=5.5, ratio=5.5, peak_mb=250.0),
+        row(malloc="reuse"), row(malloc="reuse", candidate=other, seconds=2.0, ratio=2.0),
+        row(threads=2), row(threads=2, candidate=other, ratio=9.9),
+    ]).to_csv(results / "mamba2.csv", index=False)  # fmt: skip
+    found = fragments(results.parent)
+    table = found["bench_mamba2.md"]
+    assert (
+        f"| 32 x 1024 | forward+backward | {other} | 5.5 x | 2.0 x | 2.5 x | *not run* |" in table
+    )
+    assert "2026-01-02, a processor (family 25, model 1, avx2)" in table
+    goals = {line.split(" | ")[0][2:]: line for line in found["bench_goals.md"].splitlines()}
+    layer = "Mamba-2 layer, 32 x 1024, "
+    assert "| at least 5 x | 5.5 x | yes | *not run* |" in goals[layer + "beside transformers"]
+    assert "| at least 2.8 x | 2 x | no |" in goals[layer + "malloc keeps memory"]
+    assert "| at most 0.33 x | 0.4 x | no |" in goals[layer + "peak memory beside transformers'"]
+    arithmetic = goals[layer + "time beside its arithmetic at the best speed"]
+    assert "| at most 2 x | 2 x | yes |" in arithmetic
+
+
+def test_a_gpu_has_its_column(results: Path) -> None:
+    gpu = {"device": "cuda", "gpu": "a card"}
+    rows = [row(), row(candidate="x", ratio=2.0), row(**gpu), row(**gpu, candidate="x", ratio=3.0)]
+    pd.DataFrame(rows).to_csv(results / "mamba2.csv", index=False)
+    table = fragments(results.parent)["bench_mamba2.md"]
+    assert "| x | 2.0 x |  | 1.0 x | 3.0 x |" in table
+    assert "a card" in table
+
+
+def test_growth_is_drawn_and_fitted(results: Path) -> None:
+    shape = {"bench": "growth", "states": 16, "batch": 1, "vary": "length", "gflop": None}
+    rows = [
+        row(**shape, layer=layer, length=length, malloc=malloc, candidate=name,
+            seconds=1e-4 * length**power)
+        for layer in ("mamba", "mamba2") for length in (64, 128, 256)
+        for malloc in ("default", "reuse") for name, power in (("ours", 1), ("a loop", 2))
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(results / "growth.csv", index=False)
+    text = fragments(results.parent)["bench_growth.md"]
+    assert "| length, 64 to 256 | a loop | 2.00 | 2.00 | 2.00 | *not run* |" in text
+    assert ":alt: Time against length" in text
+    assert "ours: exponent 1.00" in text
+    assert (results.parent / "growth.png").stat().st_size > 1000
+
+
+def test_alternatives_compute_what_ours_computes() -> None:
+    for name in ("transformers", "mambapy"):
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not in this environment: `make bench` has one with it")
+    for name in SCRIPTS:
+        for case in script(name).cases(quick=True):
+            harness.check(harness._build(case), case.tolerance)
