@@ -57,6 +57,8 @@ def parts(folder: Path) -> dict[str, Parts]:
             found["bench_growth.md"].append(growth(measured))
         else:
             found[f"bench_{name}.md"] = [made_by(measured), ratios(measured, SHAPES[name])]
+        if name == "hcmnet_step" and len(measured):
+            found[f"bench_{name}.md"].append(windows_per_second(measured))
     return found
 
 
@@ -99,6 +101,21 @@ def ratios(measured: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
         lines.append(line)
     table = pd.DataFrame(lines)
     return table.drop(columns="peak memory") if (table["peak memory"] == "").all() else table
+
+
+def windows_per_second(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return how many windows each network trains on in a second."""
+    lines = []
+    for (samples, candidate), part in measured.groupby(["samples", "candidate"], sort=False):
+        line = {"windows per second": f"{candidate}, {samples} samples"}
+        speeds = part.assign(speed=part["batch"] / part["seconds"])
+        for mode, label in MALLOC.items():
+            own = _where(_on(speeds, "cpu"), malloc=mode)["speed"]
+            line[label] = f"{own.iloc[0]:.1f}" if len(own) else ""
+        on_gpu = _on(speeds, "gpu")["speed"]
+        line["GPU"] = f"{on_gpu.iloc[0]:.1f}" if len(on_gpu) else NOT_RUN
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def _on(measured: pd.DataFrame, device: str) -> pd.DataFrame:
@@ -144,9 +161,9 @@ def growth(measured: pd.DataFrame) -> pd.DataFrame:
         line["who"] = candidate
         for mode, label in MALLOC.items():
             own = _where(_on(part, "cpu"), malloc=mode)
-            line[label] = _exponent(own, vary)
+            line[f"exponent, {label}"] = _exponent(own, vary)
         last = _where(_on(part, "cpu"), malloc="default").sort_values(vary).tail(2)
-        line["last doubling"] = _exponent(last, vary)
+        line["of the last doubling"] = _exponent(last, vary)
         line["GPU"] = _exponent(_on(part, "gpu"), vary) or NOT_RUN
         lines.append(line)
     return pd.DataFrame(lines)
@@ -188,6 +205,7 @@ def draw_growth(measured: pd.DataFrame) -> figures.Drawn:
         ax.set_xticks(ticks, map(str, ticks))
         ax.minorticks_off()
     axes[0].set_ylabel("forward and backward (CPU s)")
+    axes[-1].plot([], [], "--", color="0.35", label=MALLOC["reuse"])
     shown = dict(
         entry[::-1] for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)
     )
@@ -236,11 +254,11 @@ def _worst(goal: Goal, measured: pd.DataFrame) -> float | None:
 
 
 def _ratio(
-    measured: pd.DataFrame, beside: str, lengths: tuple[int, ...], **where: object
+    measured: pd.DataFrame, beside: str, lengths: tuple[int, ...] = (), **where: object
 ) -> list[float]:
-    """Return the ratios of one alternative at these lengths."""
+    """Return the ratios of one alternative, at these lengths if any are named."""
     own = _where(measured, **{"malloc": "default", "pass": BOTH, "candidate": beside} | where)
-    return list(own[own["length"].isin(lengths)]["ratio"]) if lengths else list(own["ratio"])
+    return list(own[own["length"].isin(lengths)]["ratio"] if lengths else own["ratio"])
 
 
 def _share_of_memory(measured: pd.DataFrame) -> list[float]:
@@ -250,13 +268,13 @@ def _share_of_memory(measured: pd.DataFrame) -> list[float]:
 
 def _over_arithmetic(measured: pd.DataFrame) -> list[float]:
     """Return how many times as long as its arithmetic at the best speed our layer takes."""
-    own = _where(measured, candidate=OURS, batch=32, length=1024, malloc="default")
-    own = own[own["pass"] == BOTH]
+    where = {"batch": 32, "length": 1024, "pass": BOTH, "malloc": "default", "candidate": OURS}
+    own = _where(measured, **where)
     return list(own["seconds"] * own["gemm_gflop_per_s"] / own["gflop"])
 
 
 def _windows_per_second(measured: pd.DataFrame) -> list[float]:
-    own = _where(measured, candidate=OURS, malloc="default")
+    own = _where(measured, candidate=OURS, malloc="default", batch=32, samples=1280)
     return list(own["batch"] / own["seconds"])
 
 
@@ -266,79 +284,34 @@ def _exponents(measured: pd.DataFrame, layer: str) -> list[float]:
 
 
 def _goals() -> Iterator[Goal]:
-    beside = partial(partial, _ratio)
-    layer, scan = "Mamba-2 layer, ", "scan of Mamba, "
-    yield Goal(
-        "mamba2",
-        layer + "32 x 1024, beside transformers",
-        beside(beside=TRANSFORMERS, lengths=(1024,)),
-        5,
+    def beside(who: str, *lengths: int, **where: object) -> Callable[[pd.DataFrame], list[float]]:
+        return partial(_ratio, beside=who, lengths=lengths, **where)
+
+    layer, scan, step = "Mamba-2 layer, 32 x ", "scan of Mamba, ", "training step of HCMNet, "
+    theirs, kept = "beside transformers", "the same where malloc keeps memory"
+    large, batch = partial(Goal, "mamba2"), {"batch": 32}
+    yield large(layer + f"1024, {theirs}", beside(TRANSFORMERS, 1024, **batch), 5)
+    yield large(layer + f"1024, {kept}", beside(TRANSFORMERS, 1024, malloc="reuse", **batch), 2.8)
+    yield large(layer + f"256, {theirs}", beside(TRANSFORMERS, 256, **batch), 3)
+    yield large(layer + f"1024, peak memory {theirs}'", _share_of_memory, at_most=0.33)
+    yield large(layer + "1024, time over its arithmetic at best", _over_arithmetic, at_most=2.0)
+    small = partial(Goal, "mamba")
+    yield small(scan + f"4 steps, {theirs}' loop", beside(LOOP, 4), 1.7)
+    yield small(scan + f"14 steps, {theirs}' loop", beside(LOOP, 14), 2.5)
+    yield small(scan + f"32 and 62 steps, {theirs}' loop", beside(LOOP, 32, 62), 4)
+    yield small(scan + "14 to 62 steps, beside mambapy", beside("mambapy", 14, 32, 62), 2)
+    yield small(scan + "256 and 1024 steps, beside mambapy", beside("mambapy", 256, 1024), 3.5)
+    whole = partial(Goal, "hcmnet_step")
+    shape = {"pass": "step", "batch": 32, "samples": 1280}
+    yield whole(
+        step + "32 windows of 1280, beside published layers", beside(TRANSFORMERS, **shape), 4.5
     )
-    yield Goal(
-        "mamba2",
-        layer + "32 x 1024, malloc keeps memory",
-        beside(beside=TRANSFORMERS, lengths=(1024,), malloc="reuse"),
-        2.8,
-    )
-    yield Goal(
-        "mamba2",
-        layer + "32 x 256, beside transformers",
-        beside(beside=TRANSFORMERS, lengths=(256,)),
-        3,
-    )
-    yield Goal(
-        "mamba2",
-        layer + "32 x 1024, peak memory beside transformers'",
-        _share_of_memory,
-        at_most=0.33,
-    )
-    yield Goal(
-        "mamba2",
-        layer + "32 x 1024, time beside its arithmetic at the best speed",
-        _over_arithmetic,
-        at_most=2.0,
-    )
-    for lengths, goal in (((4,), 1.7), ((14,), 2.5), ((32, 62), 4)):
-        steps = " and ".join(map(str, lengths))
-        yield Goal(
-            "mamba",
-            scan + f"{steps} steps, beside transformers' loop",
-            beside(beside=LOOP, lengths=lengths),
-            goal,
-        )
-    for lengths, goal in (((14, 32, 62), 2), ((256, 1024), 3.5)):
-        steps = " and ".join(map(str, lengths))
-        yield Goal(
-            "mamba",
-            scan + f"{steps} steps, beside mambapy",
-            beside(beside="mambapy", lengths=lengths),
-            goal,
-        )
-    step = {"beside": TRANSFORMERS, "lengths": (), "pass": "step"}
-    yield Goal(
-        "hcmnet_step", "training step of HCMNet, beside the published layers", beside(**step), 4.5
-    )
-    yield Goal(
-        "hcmnet_step",
-        "training step of HCMNet, malloc keeps memory",
-        beside(**step, malloc="reuse"),
-        2.2,
-    )
-    yield Goal(
-        "hcmnet_step",
-        "windows of 1280 samples trained per second",
-        _windows_per_second,
-        15,
-        unit="",
-    )
+    yield whole(step + kept, beside(TRANSFORMERS, malloc="reuse", **shape), 2.2)
+    yield whole(step + "windows per second", _windows_per_second, 15, unit="")
     for name, words in LAYERS.items():
-        yield Goal(
-            "growth",
-            f"{words}, exponent of time with length",
-            partial(_exponents, layer=name),
-            at_most=1.1,
-            unit="",
-        )
+        exponent_of = partial(_exponents, layer=name)
+        what = f"{words}, exponent of time with length"
+        yield Goal("growth", what, exponent_of, at_most=1.1, unit="")
 
 
 GOALS = tuple(_goals())
