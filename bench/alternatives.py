@@ -1,7 +1,7 @@
 """What others run on a CPU for the same layers: transformers, mambapy, and the plain definition.
 
 transformers takes the kernels of mamba-ssm where they can be imported, also for tensors on a CPU,
-where they fail; so this module refuses to measure beside them.
+where they fail; so this module refuses to measure a CPU beside them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import importlib.util
 from functools import partial
 
 import torch.nn.functional as F
+from harness import DEVICE
 from torch import Tensor, nn
 
-from affectbook.models import scans
+from affectbook.models.scans import ssd_recurrence
 
 try:
     from mambapy.mamba import MambaBlock
@@ -23,7 +24,7 @@ try:
     from transformers.utils import logging
 except ImportError as missing:
     raise SystemExit(f"{missing.name} is not installed: run this by `make bench`") from missing
-if importlib.util.find_spec("mamba_ssm"):
+if DEVICE == "cpu" and importlib.util.find_spec("mamba_ssm"):
     raise SystemExit("mamba_ssm is installed, and transformers would use it: use `make bench`")
 logging.set_verbosity_error()  # it warns that these are its slower paths, which is what we want
 
@@ -65,7 +66,7 @@ class StepByStep(nn.Module):
         padded = F.pad(xBC.transpose(1, 2), (taps.shape[-1] - 1, 0))
         xBC = F.silu(F.conv1d(padded, taps, self.conv1d.bias, groups=taps.shape[0]))
         x, B, C = xBC.transpose(1, 2).split([d_inner, d_bc, d_bc], dim=-1)
-        y = scans.ssd_recurrence(
+        y = ssd_recurrence(
             x.unflatten(-1, (nheads, -1)),
             F.softplus(dt + self.dt_bias),
             -self.A_log.exp(),

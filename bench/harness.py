@@ -152,10 +152,7 @@ def gemm_rate(size: int = 2048) -> float:
 
 
 def main(name: str, claim: str, cases: Callable[[bool], list[Case]]) -> pd.DataFrame | None:
-    """Measure all cases of a script, show and keep their rows, and return them.
-
-    A process that only measures returns None.
-    """
+    """Measure all cases, show and keep their rows, return them; None in a process it started."""
     parser = argparse.ArgumentParser(prog=name, description=claim.splitlines()[0])
     parser.add_argument("--rounds", type=int, help="turns of each candidate")
     parser.add_argument("--quick", action="store_true", help="small shapes, kept in build/bench")

@@ -1,6 +1,6 @@
 """The selective scan of Mamba is faster on a CPU than a loop, and than a parallel scan.
 
-Claim: on a CPU, `affectbook.models.selective_scan` computes what the loop inside
+Claim: on a CPU, `affectbook.models.scans.selective_scan` computes what the loop inside
 transformers' MambaMixer and the parallel scan of mambapy compute, output and gradients, in less
 time, from 4 steps to 1024. Only scans are timed, on the same tensors: the layers round them have
 the same projections and the same convolution.
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from harness import Candidate, Case, main
 
-from affectbook.models.selective_scan import selective_recurrence, selective_scan
+from affectbook.models.scans import selective_recurrence, selective_scan
 
 SHAPES = [(32, 128, 4), (32, 128, 14), (32, 256, 32), (32, 256, 62), (8, 256, 256), (1, 256, 1024)]
 

@@ -224,10 +224,11 @@ def test_growth_is_drawn_and_fitted(results: Path) -> None:
     assert (results.parent / "growth.png").stat().st_size > 1000
 
 
-def test_alternatives_compute_what_ours_computes() -> None:
+def test_alternatives_compute_what_ours_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("transformers", "mambapy"):
         if find_spec(name) is None:
             pytest.skip(f"{name} is not in this environment: `make bench` has one with it")
+    monkeypatch.syspath_prepend(str(BENCH))
     for name in SCRIPTS:
         for case in script(name).cases(quick=True):
             harness.check(harness._build(case), case.tolerance)
