@@ -123,6 +123,6 @@ def test_description_accounts_for_every_parameter(network) -> None:
 
 def test_description_of_hcmnet_shows_the_published_shapes() -> None:
     table = describe(HCMNet(1, 2560, 3), 1, 2560).set_index("layer")["output shape"]
-    assert table["cnn.block1.conv2 (Conv1d)"] == "32 x 2562"
+    assert table["cnn.block1.conv2 (WideConv1d)"] == "32 x 2562"
     assert table["cnn.block3.pool (MaxPool1d)"] == table["nlcca (NLCCA)"] == "128 x 1274"
     assert table["bissm.forward_scan (Mamba2)"] == "1280 x 256"

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from affectbook.errors import CheckpointError, ParameterError
+from affectbook.models.convolutions import WideConv1d
 from affectbook.models.ssm import Mamba2
 
 FEATURES = 128
@@ -65,10 +66,16 @@ class ConvBlock(nn.Sequential):
     def __init__(self, channels: tuple[int, ...], kernel: int, pool: int, stride: int) -> None:
         super().__init__()
         for i, (c_in, c_out) in enumerate(pairwise(channels), start=1):
-            self.add_module(f"conv{i}", nn.Conv1d(c_in, c_out, kernel, padding=kernel // 2))
+            self.add_module(f"conv{i}", _convolution(c_in, c_out, kernel))
             self.add_module(f"norm{i}", nn.BatchNorm1d(c_out))
             self.add_module(f"act{i}", nn.LeakyReLU(0.01))
         self.pool = nn.MaxPool1d(pool, stride)
+
+
+def _convolution(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:
+    # Of the five convolutions only the one over 32 channels gains from the other route.
+    kind = WideConv1d if kernel >= 32 and c_in >= 32 else nn.Conv1d
+    return kind(c_in, c_out, kernel, padding=kernel // 2)
 
 
 class ChannelGate(nn.Module):

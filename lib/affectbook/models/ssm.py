@@ -1,19 +1,120 @@
-"""The Mamba-2 layer in plain PyTorch, for any device.
+"""The Mamba and Mamba-2 layers in plain PyTorch, for any device.
 
-Source: T. Dao and A. Gu, "Transformers are SSMs", ICML 2024, section 7 and fig. 6. Parameter
-names, shapes and initialisation are those of ``mamba_ssm.Mamba2``, so that its weights load.
+Sources: A. Gu and T. Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023,
+section 3 and fig. 3; T. Dao and A. Gu, "Transformers are SSMs", ICML 2024, section 7 and fig. 6.
+Parameter names, shapes and initialisation are those of ``mamba_ssm.Mamba`` and ``Mamba2``, so that
+their weights load.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from affectbook.errors import ParameterError
-from affectbook.models.scans import ssd_chunked
+from affectbook.models.convolutions import causal_depthwise
+from affectbook.models.products import linear
+from affectbook.models.scans import fused, selective_scan, ssd
+
+BLOCK_STEPS = 1024
+"""Time steps of a batch that a layer handles at once on a CPU: its arrays then fit the caches."""
+
+
+class Mamba(nn.Module):
+    """Selective state-space layer with decays of its own for each channel and state (Mamba-1).
+
+    Parameters
+    ----------
+    d_model
+        Features of a token, ``d_model``.
+    d_state
+        State dimension of a channel, ``n``.
+    d_conv
+        Taps of the causal depth-wise convolution.
+    expand
+        Channels per feature: ``d = expand * d_model``.
+    dt_rank
+        Features from which the step sizes of all channels are made; ``"auto"`` takes one for every
+        16 features of a token, rounded up.
+    dt_min, dt_max
+        Range of the initial step sizes, which are drawn log-uniformly.
+    dt_init
+        ``"random"`` draws the weights of the step sizes uniformly between plus and minus
+        ``dt_scale / sqrt(dt_rank)``, ``"constant"`` sets all of them to the upper end.
+    dt_scale
+        Factor of those weights.
+    dt_init_floor
+        Smallest initial step size, whatever `dt_min` is.
+    conv_bias
+        Whether the convolution has a bias.
+    bias
+        Whether the projections into and out of the layer have one.
+    backend
+        ``"auto"``, ``"torch"`` or ``"fused"``, see :func:`affectbook.models.scans.fused.wanted`.
+
+    Raises
+    ------
+    ParameterError
+        If a size is below 1, `dt_init` or `backend` is unknown, or the fused kernels are asked for
+        and are not there.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        dt_rank: int | str = "auto",
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init: str = "random",
+        dt_scale: float = 1.0,
+        dt_init_floor: float = 1e-4,
+        conv_bias: bool = True,
+        bias: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        fused.check(backend)
+        dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
+        _check_sizes(
+            "Mamba", d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank
+        )
+        d_inner = expand * d_model
+        self.d_inner, self.d_state, self.dt_rank = d_inner, d_state, dt_rank
+        self.backend = backend
+
+        self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
+        self.conv1d = nn.Conv1d(
+            d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1, bias=conv_bias
+        )
+        self.x_proj = nn.Linear(d_inner, dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(dt_rank, d_inner)
+        with torch.no_grad():
+            _draw_dt_weight(self.dt_proj.weight, dt_init, dt_scale / math.sqrt(dt_rank))
+            self.dt_proj.bias.copy_(_initial_dt_bias(d_inner, dt_min, dt_max, dt_init_floor))
+        self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(d_inner, 1))  # d n
+        self.D = nn.Parameter(torch.ones(d_inner))
+        self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
+        # A mark of the published layer: decaying these two would pull the dynamics to a fixed pace.
+        self.A_log._no_weight_decay = self.D._no_weight_decay = True
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Map tokens ``(b, l, d_model)`` to ``(b, l, d_model)``, each from itself and the past."""
+        x, z = self.in_proj(u).chunk(2, dim=-1)  # b l d, both
+        x = self.conv1d(x.transpose(1, 2))[..., : u.shape[1]].transpose(1, 2)
+        x = F.silu(x)
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        delta = F.softplus(self.dt_proj(dt))  # b l d
+        scan = fused.selective_scan if fused.wanted(self.backend, u) else selective_scan
+        y = scan(x, delta, -self.A_log.exp(), B, C, self.D)
+        return self.out_proj(y * F.silu(z))
 
 
 class RMSNormGated(nn.Module):
@@ -58,13 +159,22 @@ class Mamba2(nn.Module):
         Features of a head, ``p``; there are ``h = d_inner / headdim`` heads.
     ngroups
         Groups of heads that share B and C, ``g``.
+    A_init_range
+        Range of the initial decay rates, ``-A``, which are drawn uniformly.
+    dt_min, dt_max, dt_init_floor
+        Range of the initial step sizes, which are drawn log-uniformly, and the smallest of them.
+    bias, conv_bias
+        Whether the projections, and the convolution, have one.
     chunk_size
         Steps the scan handles at once. The result does not depend on it, speed and memory do.
+    backend
+        ``"auto"``, ``"torch"`` or ``"fused"``, see :func:`affectbook.models.scans.fused.wanted`.
 
     Raises
     ------
     ParameterError
-        If heads do not divide the inner features, or groups the heads.
+        If a size is below 1, heads do not divide the inner features, groups do not divide the
+        heads, `backend` is unknown, or the fused kernels are asked for and are not there.
     """
 
     def __init__(
@@ -75,9 +185,28 @@ class Mamba2(nn.Module):
         expand: int = 2,
         headdim: int = 64,
         ngroups: int = 1,
+        *,
+        A_init_range: tuple[float, float] = (1, 16),
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init_floor: float = 1e-4,
+        bias: bool = False,
+        conv_bias: bool = True,
         chunk_size: int = 64,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
+        fused.check(backend)
+        _check_sizes(
+            "Mamba2",
+            d_model=d_model,
+            d_state=d_state,
+            d_conv=d_conv,
+            expand=expand,
+            headdim=headdim,
+            ngroups=ngroups,
+            chunk_size=chunk_size,
+        )
         d_inner = expand * d_model
         if d_inner % headdim or (d_inner // headdim) % ngroups:
             raise ParameterError(
@@ -86,25 +215,57 @@ class Mamba2(nn.Module):
             )
         self.d_inner, self.d_state, self.headdim = d_inner, d_state, headdim
         self.nheads, self.ngroups, self.chunk_size = d_inner // headdim, ngroups, chunk_size
-        d_xBC = d_inner + 2 * ngroups * d_state
+        self.backend = backend
+        # What in_proj makes of a token, in this order: z, x, B, C, dt.
+        self.widths = [d_inner, d_inner, ngroups * d_state, ngroups * d_state, self.nheads]
+        d_xBC = sum(self.widths[1:4])
 
-        self.in_proj = nn.Linear(d_model, d_inner + d_xBC + self.nheads, bias=False)
-        self.conv1d = nn.Conv1d(d_xBC, d_xBC, d_conv, groups=d_xBC, padding=d_conv - 1)
-        self.dt_bias = nn.Parameter(_initial_dt_bias(self.nheads))
-        self.A_log = nn.Parameter(torch.empty(self.nheads).uniform_(1, 16).log())
+        self.in_proj = nn.Linear(d_model, sum(self.widths), bias=bias)
+        self.conv1d = nn.Conv1d(
+            d_xBC, d_xBC, d_conv, groups=d_xBC, padding=d_conv - 1, bias=conv_bias
+        )
+        self.dt_bias = nn.Parameter(_initial_dt_bias(self.nheads, dt_min, dt_max, dt_init_floor))
+        self.A_log = nn.Parameter(torch.empty(self.nheads).uniform_(*A_init_range).log())
         self.D = nn.Parameter(torch.ones(self.nheads))
         self.norm = RMSNormGated(d_inner, ngroups)
-        self.out_proj = nn.Linear(d_inner, d_model, bias=False)
+        self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
+        # A mark of the published layer: decaying these would pull the dynamics to a fixed pace.
+        for parameter in (self.dt_bias, self.A_log, self.D):
+            parameter._no_weight_decay = True
 
     def forward(self, u: Tensor) -> Tensor:
         """Map tokens ``(b, l, d_model)`` to ``(b, l, d_model)``, each from itself and the past."""
-        length, d_bc = u.shape[1], self.ngroups * self.d_state
-        z, xBC, dt = self.in_proj(u).split(
-            [self.d_inner, self.d_inner + 2 * d_bc, self.nheads], dim=-1
-        )
-        xBC = self.conv1d(xBC.transpose(1, 2))[..., :length].transpose(1, 2)
-        x, B, C = F.silu(xBC).split([self.d_inner, d_bc, d_bc], dim=-1)
-        y = ssd_chunked(
+        scan = fused.ssd if fused.wanted(self.backend, u) else ssd
+        # On a CPU most of the time of a large layer went into fetching new memory for its arrays.
+        # Blocks of the batch keep them small, and between the projections, where the work is little
+        # and the arrays are many, these are computed again in the backward pass, not kept.
+        in_blocks = u.device.type == "cpu"
+        steps = BLOCK_STEPS if in_blocks else u.shape[0] * u.shape[1]
+        weights = self.in_proj.weight.split(self.widths)
+        outputs = []
+        for block in u.split(max(1, steps // u.shape[1])):
+            parts = self._project_in(block, weights)
+            if in_blocks and torch.is_grad_enabled():
+                y = checkpoint(
+                    self._mix, scan, *parts, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                y = self._mix(scan, *parts)
+            outputs.append(linear(y, self.out_proj.weight, self.out_proj.bias))
+        return torch.cat(outputs)
+
+    def _project_in(self, u: Tensor, weights: tuple[Tensor, ...]) -> list[Tensor]:
+        """Return z, x, B, C and dt: one product each, because cutting a joint one copies it."""
+        bias = self.in_proj.bias
+        biases = [None] * len(weights) if bias is None else bias.split(self.widths)
+        return [linear(u, w, b) for w, b in zip(weights, biases, strict=True)]
+
+    def _mix(
+        self, scan: Callable[..., Tensor], z: Tensor, x: Tensor, B: Tensor, C: Tensor, dt: Tensor
+    ) -> Tensor:
+        """Return what `out_proj` takes, ``(b, l, d_inner)``, from what `in_proj` gave."""
+        x, B, C = self._convolve(x, B, C)
+        y = scan(
             x.unflatten(-1, (self.nheads, self.headdim)),  # b l h p
             F.softplus(dt + self.dt_bias),  # b l h
             -self.A_log.exp(),  # h
@@ -113,10 +274,34 @@ class Mamba2(nn.Module):
             self.D,
             self.chunk_size,
         )
-        return self.out_proj(self.norm(y.flatten(-2), z))
+        return self.norm(y.flatten(-2), z)
+
+    def _convolve(self, *parts: Tensor) -> list[Tensor]:
+        """Convolve x, B and C, each ``(b, l, ...)``, with their share of the taps."""
+        widths = self.widths[1:4]
+        taps, bias = self.conv1d.weight.squeeze(1).split(widths), self.conv1d.bias
+        biases = [None] * len(parts) if bias is None else bias.split(widths)
+        return [F.silu(causal_depthwise(*part)) for part in zip(parts, taps, biases, strict=True)]
 
 
-def _initial_dt_bias(nheads: int, dt_min: float = 1e-3, dt_max: float = 1e-1) -> Tensor:
-    """Return biases whose softplus is log-uniform between `dt_min` and `dt_max`."""
-    dt = torch.empty(nheads).uniform_(math.log(dt_min), math.log(dt_max)).exp()
+def _check_sizes(layer: str, **sizes: int) -> None:
+    """Raise ParameterError for the first size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ParameterError(f"{layer}: {name} is {size}; give 1 or more")
+
+
+def _draw_dt_weight(weight: Tensor, dt_init: str, bound: float) -> None:
+    """Draw the weight of ``dt_proj`` such that the variance of its output is kept."""
+    if dt_init == "random":
+        weight.uniform_(-bound, bound)
+    elif dt_init == "constant":
+        weight.fill_(bound)
+    else:
+        raise ParameterError(f'Mamba: dt_init is "{dt_init}"; take "random" or "constant"')
+
+
+def _initial_dt_bias(count: int, dt_min: float, dt_max: float, floor: float) -> Tensor:
+    """Return biases whose softplus is log-uniform in the range, and at least `floor`."""
+    dt = torch.empty(count).uniform_(math.log(dt_min), math.log(dt_max)).exp().clamp(min=floor)
     return dt + torch.log(-torch.expm1(-dt))

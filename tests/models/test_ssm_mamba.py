@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectbook.errors import ParameterError
-from affectbook.models import mamba1
-from affectbook.models.mamba1 import Mamba
-from affectbook.models.selective_scan import selective_recurrence
+from affectbook.models import ssm
+from affectbook.models.scans.mamba1 import selective_recurrence
+from affectbook.models.ssm import Mamba
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
@@ -72,7 +72,7 @@ def test_layer_gradients_equal_those_of_the_recurrence(
 
     y_single = layer(u_single)
     y_single.backward(weights)
-    monkeypatch.setattr(mamba1, "selective_scan", selective_recurrence)
+    monkeypatch.setattr(ssm, "selective_scan", selective_recurrence)
     y = exact(u)
     y.backward(weights.double())
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affectbook.models import selective_scan as module
-from affectbook.models.selective_scan import NAMES, selective_recurrence, selective_scan
+from affectbook.models.scans import mamba1 as module
+from affectbook.models.scans.mamba1 import NAMES, selective_recurrence, selective_scan
 
 SIZES = {
     "batch": st.integers(1, 4),
