@@ -164,7 +164,7 @@ def main(name: str, claim: str, cases: Callable[[bool], list[Case]]) -> pd.DataF
         torch.set_default_device(DEVICE)
     if arguments.work:
         _work(
-            json.loads(arguments.work), todo, arguments.rounds or (2 if arguments.quick else None)
+            json.loads(arguments.work), todo, arguments.rounds or (1 if arguments.quick else None)
         )
         return
     head = machine.header(DEVICE)
