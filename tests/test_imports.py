@@ -19,7 +19,7 @@ LAYERS = (
     {"experiments", "summary"},
     {"figures"},
     {"papers"},
-    {"pages", "benchmarks"},
+    {"pages", "benchmarks", "scan_figure"},
     {"execute", "provenance", "runpage", "bookbuild"},
     {"runs"},
 )

@@ -64,6 +64,7 @@ def test_without_records_every_fragment_says_so(root: Path) -> None:
     pages.write(root / "out")
     names = {"papers.md", "placebo.md", "datasets.md", "protocols_table.md", "recorded.md"}
     names |= {f"bench_{name}.md" for name in ("goals", *benchmarks.SHAPES)}
+    names |= {"scan_figure.md", "scan_figure.png"}
     assert {path.name for path in (root / "out").iterdir()} == names
     assert "not recorded yet" in (root / "out" / "papers.md").read_text()
     assert pages.NO_RECORDS in (root / "out" / "placebo.md").read_text()

@@ -10,7 +10,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from affectbook import benchmarks, claims, datasets, figures, papers, protocols, results, summary
+from affectbook import (
+    benchmarks,
+    claims,
+    datasets,
+    figures,
+    papers,
+    protocols,
+    results,
+    scan_figure,
+    summary,
+)
 from affectbook.files import write_atomic, write_text
 
 NO_RECORDS = "No results on real recordings have been recorded yet.\n"
@@ -25,6 +35,7 @@ def write(folder: Path) -> None:
         "datasets.md": data_cards(),
         "protocols_table.md": protocols_table(),
         "recorded.md": records(rows),
+        scan_figure.FRAGMENT: scan_figure.fragment(folder),
     }
     for name, parts in benchmarks.parts(folder).items():
         fragments[name] = "\n".join(p if isinstance(p, str) else markdown(p) for p in parts)
