@@ -37,20 +37,44 @@ def collect(
         "seed": parameters.get("seed"),
         "git": git(root),
         "machine": machine(),
+        "scan": scan(str(parameters.get("device", "cpu"))),
         "packages": packages(root),
         "code": {path.relative_to(root).as_posix(): sha256(path) for path in code},
     }
 
 
-def line(root: Path) -> str:
-    """Return one line for a page: commit, Python, torch and numpy, processor and threads."""
+def line(root: Path, device: str = "cpu") -> str:
+    """Return one line for a page: commit, Python, torch and numpy, processor, threads, scan.
+
+    Parameters
+    ----------
+    root
+        The checkout.
+    device
+        Where the networks ran; on a CUDA device the scans may be those of mamba-ssm.
+    """
     state, where, versions = git(root), machine(), packages(root)
     commit = (state["commit"] or "unknown")[:10] + (" with changes" if state["dirty"] else "")
     return (
         f"code {commit}; Python {where['python']}, torch {versions['torch']}, "
         f"numpy {versions['numpy']}; {where['gpu'] or where['cpu']}, "
-        f"{where['torch_threads']} threads"
+        f"{where['torch_threads']} threads; scans by {scan(device)}{_products()}"
     )
+
+
+def scan(device: str) -> str:
+    """Return what computes the Mamba layers on a device: torch, or mamba-ssm and its version."""
+    from affectbook.models.scans import fused
+
+    return fused.name(device)
+
+
+def _products() -> str:
+    """Return which library did the matrix products of the scans, if it was not torch's BLAS."""
+    from affectbook.models import products
+
+    kinds = [kind for kind, library in products.chosen().items() if library != "blas"]
+    return f", {' and '.join(kinds)} by oneDNN" if kinds else ""
 
 
 def git(root: Path) -> dict[str, object]:

@@ -23,6 +23,7 @@ from affectbook.errors import ParameterError
 
 LIBRARIES = ("blas", "onednn")
 VARIABLE = "AFFECTBOOK_PRODUCTS"
+_CHOSEN: dict[str, str] = {}
 _CLEARLY = 1.3  # a smaller gain is within the noise of the timing, which must come out the same way
 
 
@@ -51,10 +52,14 @@ def library(kind: str) -> str:
         If the environment variable asks for another library.
     """
     asked = os.environ.get(VARIABLE)
-    if asked is not None:
-        if asked not in LIBRARIES:
-            raise ParameterError(f"{VARIABLE} must be one of {LIBRARIES}, not {asked!r}")
-        return asked
+    if asked is not None and asked not in LIBRARIES:
+        raise ParameterError(f"{VARIABLE} must be one of {LIBRARIES}, not {asked!r}")
+    _CHOSEN[kind] = asked or _faster(kind)
+    return _CHOSEN[kind]
+
+
+def _faster(kind: str) -> str:
+    """Time both libraries on a product as large as those of a Mamba-2 layer."""
     if not torch.backends.mkldnn.is_available():
         return "blas"
     if kind == "linear":
@@ -65,6 +70,11 @@ def library(kind: str) -> str:
         ways = torch.bmm, _bmm_by_convolution
     by_blas, by_convolution = _best_times(ways, operands)
     return "onednn" if by_blas > _CLEARLY * by_convolution else "blas"
+
+
+def chosen() -> dict[str, str]:
+    """Return what :func:`library` decided in this process: kind of product to library."""
+    return dict(_CHOSEN)
 
 
 def _may_choose(x: Tensor) -> bool:
