@@ -31,8 +31,8 @@ from torch.autograd.function import once_differentiable
 
 from affectbook.models.products import bmm
 
-# The decays of a chunk span exp(-range) .. 1, and factors go up to the root of their inverse: these
-# ranges leave a float32 a factor of 1e12 below its largest number, and a float64 one of 1e26.
+# The decays of a chunk span exp(-range) .. 1, and its factors go up to exp(range / 2), which leaves
+# room below the largest number, 1e38 or 1e308, for products with data and sums of them.
 _RANGE = {torch.float32: 120.0, torch.float64: 1300.0}
 _SMALLEST_SINGLE_CHUNK = 16  # below it, whole chunks in float64 are faster than small ones
 
@@ -42,13 +42,13 @@ def ssd_recurrence(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Te
     heads_per_group = x.shape[2] // B.shape[2]
     B = B.repeat_interleave(heads_per_group, dim=2)  # b l h n
     C = C.repeat_interleave(heads_per_group, dim=2)  # b l h n
-    decay = torch.exp(dt * A)  # b l h
+    decay = torch.exp(dt * A)[..., None, None]  # b l h 1 1
     u = dt.unsqueeze(-1) * x  # b l h p
     state = x.new_zeros(*x.shape[:1], *x.shape[2:], B.shape[-1])  # b h p n
     y = []
-    for t in range(x.shape[1]):
-        state = decay[:, t, :, None, None] * state + u[:, t, :, :, None] * B[:, t, :, None, :]
-        y.append((state * C[:, t, :, None, :]).sum(-1))  # b h p
+    for decay_t, u_t, B_t, C_t in zip(*(t.unbind(1) for t in (decay, u, B, C)), strict=True):
+        state = decay_t * state + u_t.unsqueeze(-1) * B_t.unsqueeze(-2)
+        y.append((state * C_t.unsqueeze(-2)).sum(-1))  # b h p
     return torch.stack(y, dim=1) + D.unsqueeze(-1) * x
 
 
@@ -91,7 +91,8 @@ def _plan(a: Tensor, size: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
 
     Half the chunk where decays ``exp(a)`` are too strong for float32; where even 16 steps are too
     many, float64; where these are too many for float64 as well, half the chunk again. A chunk
-    of one step has no decay inside.
+    of one step has no decay inside. The decay into its first step does not count: where it makes
+    exp(mid) zero, what it should have kept of the state is below 1e-11 of it.
     """
     for precision in dict.fromkeys((dtype, torch.float64)):
         smallest = 1 if precision is torch.float64 else min(size, _SMALLEST_SINGLE_CHUNK)
@@ -137,6 +138,7 @@ class _Chunks(torch.autograd.Function):
         H'   = exp(cum_Q - mid) (S + B^T u)           n (k p)    (7), the next chunk's H
 
     Heads differ in u, S and fall, not in G, B and C: each product serves all heads of a group.
+    (States stand as n x p here, so that heads lie side by side; the definition has p x n.)
 
     **Backward.** Write ``dx`` for the derivative of the loss by ``x``; ``dy`` is given. From (6),
     then from (4), (5), (7) and (3), from the last chunk to the first::
@@ -148,7 +150,7 @@ class _Chunks(torch.autograd.Function):
 
     Then each chunk for itself, from (5) and (7), (2) and (1)::
 
-        dP_qs = dY_q . u_s   for s < q, else 0        k q s      (12), sum over the p channels
+        dP_qs = dY_q . u_s   for s < q, else 0        k q s      (12), per head, sum over p
         dG    = dP summed over heads                  q s        (13)
         dC    = dG B + dY S^T                         q n        (14)
         dB    = dG^T C + u V^T                        s n        (15)
@@ -157,13 +159,15 @@ class _Chunks(torch.autograd.Function):
         dx_s  = rise_s dt_s du_s                      s (k p)    (18)
         ddt_s = rise_s (du_s . x_s)                   s k        (19), sum over the p channels
 
+    All heads at once would give dG, but (20) needs dP of each.
+
     The exponents: ``mid`` cancels in all products, so it counts as a constant. ``cum_q`` stands in
     fall_q, with a minus sign in rise_q, and ``cum_Q`` in (7). An exponential is its own derivative:
     a factor's exponent gets what the factor multiplies times the derivative of the product. With
-    ``P = G dP``, what the pair of steps q and s adds up to::
+    ``P_qs = G_qs dP_qs``, which is that for the decay between two steps::
 
         dcum_q = sum_s P_qs - sum_s P_sq
-                 + dY_q . Z_q - u_q . W_q             q k        (20), sums over p
+                 + dY_q . Z_q - u_q . W_q             q k        (20), dots are sums over p
         da_j   = dcum_j + ... + dcum_Q + S' . dS'     q k        (21), next chunk's S', over n p
 
     S . dS is the effect of a common factor on all that came before the chunk, so it equals
