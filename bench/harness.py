@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from affectbook.files import project_root, write_atomic
+from affectbook.models import products
 
 THREADS = int(os.environ.get("THREADS", "1"))
 DEVICE = os.environ.get("DEVICE", "cpu")
@@ -37,6 +38,7 @@ MALLOC = ("default", "reuse")
 BOTH = ("forward", "forward+backward")
 ENOUGH = 0.1  # seconds that one sample takes at least, by repeating what is shorter
 _PEAK = "peak_mb"
+_UNTOLD = "case device threads gemm_gflop_per_s gflop products spread rounds peak_mb".split()
 
 
 class DifferentError(AssertionError):
@@ -239,6 +241,7 @@ def _work(job: Mapping[str, object], todo: list[Case], rounds: int) -> None:
             steps = {name: partial(one.run, what) for name, one in candidates.items()}
             for row in _rows(interleave(steps, rounds or case.rounds)):
                 more = {"pass": what, "gflop": case.gflop.get(what)}
+                more["products"] = " ".join(f"{k}:{v}" for k, v in products.chosen().items())
                 print(json.dumps(fixed | more | row), flush=True)
 
 
@@ -264,8 +267,7 @@ def _rows(times: Mapping[str, list[float]]) -> Iterator[dict[str, object]]:
 
 
 def _tell(row: Mapping[str, object]) -> None:
-    known = ("case", "device", "threads", "gemm_gflop_per_s", "gflop", "spread", "rounds", _PEAK)
-    parts = {key: value for key, value in row.items() if key not in known}
+    parts = {key: value for key, value in row.items() if key not in _UNTOLD}
     milliseconds, ratio = 1000 * parts.pop("seconds"), parts.pop("ratio")
     where = " ".join(f"{key} {value}" for key, value in parts.items() if key != "candidate")
     name = parts["candidate"]

@@ -26,7 +26,7 @@ def header(device: str) -> dict[str, object]:
         "gpu": found["gpu"] if device != "cpu" else None,
         "python": found["python"],
         **{name: _version(name) for name in ("torch", "transformers", "mambapy", "mamba_ssm")},
-        "scan": found.get("scan", "this package"),
+        "scan": provenance.scan(device),
     }
 
 
