@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affectbook.errors import ParameterError
 from affectbook.models.scans import mamba1 as module
 from affectbook.models.scans.mamba1 import NAMES, selective_recurrence, selective_scan
 
@@ -183,3 +184,26 @@ def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
     (gradient,) = torch.autograd.grad(loss, given[0], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    u, A, B, D = torch.randn(2, 5, 3), -torch.rand(3, 4), torch.randn(2, 5, 4), torch.ones(3)
+    for wrong in (
+        (u, u[:, :4], A, B, B, D),
+        (u, u[..., :1], A, B, B, D),
+        (u, u, A, B[..., :3], B, D),
+        (u, u, A, B, B, D[:2]),
+    ):
+        with pytest.raises(ParameterError, match="shapes do not fit: u"):
+            selective_scan(*wrong)
+
+
+def test_half_precision_is_computed_in_float32() -> None:
+    torch.manual_seed(0)
+    u = torch.randn(1, 500, 2).bfloat16()
+    delta, A = torch.full((1, 500, 2), 0.001), -torch.rand(2, 16)
+    B, C, D = torch.randn(1, 500, 16), torch.randn(1, 500, 16), torch.ones(2)
+    found = selective_scan(u, delta, A, B, C, D)
+    assert found.dtype == torch.bfloat16
+    expected = selective_recurrence(u.float(), delta, A, B, C, D)
+    torch.testing.assert_close(found, expected.bfloat16())

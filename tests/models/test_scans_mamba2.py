@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from affectbook.errors import ParameterError
 from affectbook.models.scans import mamba2, ssd, ssd_recurrence
 
 NAMES = ("x", "dt", "A", "B", "C", "D")
@@ -118,10 +119,53 @@ def test_a_short_sequence_is_one_chunk() -> None:
 
 def test_a_value_that_is_no_number_reaches_the_output() -> None:
     inputs = {name: value.detach() for name, value in random_inputs(20).items()}
+    inputs["dt"][1] *= 100  # so strong that these decays need a plan of their own
     inputs["dt"][0, 3, 0] = torch.nan
-    y = ssd(*inputs.values())
+    y = ssd(*(value.float() for value in inputs.values()))
     assert torch.isnan(y[0, 3:, 0]).all()
     assert torch.isfinite(y[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("B", lambda t: t[:, :15]),
+        ("C", lambda t: t[..., :2]),
+        ("dt", lambda t: t[:, :15]),
+        ("A", lambda t: t[:1]),
+        ("x", lambda t: t[:, :0]),
+        ("B", lambda t: t[:, :, 0]),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(name, change) -> None:
+    inputs = {key: value.detach() for key, value in random_inputs(20).items()}
+    inputs[name] = change(inputs[name])
+    with pytest.raises(ParameterError, match=rf"shapes do not fit: x .*{name} \("):
+        ssd(*inputs.values())
+
+
+def test_a_chunk_has_a_step() -> None:
+    with pytest.raises(ParameterError, match="chunk_size 0"):
+        ssd(*random_inputs(20).values(), chunk_size=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype) -> None:
+    inputs = {name: value.detach() for name, value in random_inputs(100).items()}
+    half = inputs["x"].to(dtype)
+    found = ssd(half, *list(inputs.values())[1:])
+    expected = ssd_recurrence(half.double(), *list(inputs.values())[1:])
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected.to(dtype))
+
+
+def test_it_is_differentiated_once() -> None:
+    inputs = random_inputs(20)
+    (gradient,) = torch.autograd.grad(
+        ssd(*inputs.values()).square().sum(), inputs["x"], create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_inputs_need_not_be_contiguous_nor_differentiable(relative_error) -> None:

@@ -134,9 +134,34 @@ def test_biases_are_where_they_are_asked_for() -> None:
         torch.testing.assert_close(higher, layer(torch.zeros(1, 3, 16)) + 1)
 
 
-def test_sizes_below_one_are_refused() -> None:
-    with pytest.raises(ParameterError, match="d_state is 0"):
-        Mamba2(64, d_state=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"d_state": 0}, "d_state is 0"),
+        ({"expand": 1.5}, "expand is 1.5; give a whole number"),
+        ({"A_init_range": (-1, 1)}, r"A_init_range is \(-1, 1\)"),
+        ({"A_init_range": (16, 1)}, "the smaller one first"),
+        ({"dt_min": 0}, "dt_min_to_max"),
+    ],
+)
+def test_impossible_options_are_refused(options, message) -> None:
+    with pytest.raises(ParameterError, match=message):
+        Mamba2(64, **options)
+
+
+@pytest.mark.parametrize("layer", [ssm.Mamba(16), Mamba2(16, headdim=16)])
+@pytest.mark.parametrize("shape", [(5, 16), (2, 5, 15), (0, 5, 16), (2, 0, 16), (16,)])
+def test_tokens_of_another_shape_are_refused(layer, shape) -> None:
+    with pytest.raises(ParameterError, match=r"tokens have the shape .* \(b, l, 16\)"):
+        layer(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("layer", [ssm.Mamba(16), Mamba2(16, headdim=16)])
+def test_autocast_keeps_the_scan_in_float32(layer) -> None:
+    u = torch.randn(2, 30, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(u)
+    torch.testing.assert_close(found.float(), layer(u), rtol=0.05, atol=0.05)
 
 
 def test_heads_must_divide() -> None:

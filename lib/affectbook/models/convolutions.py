@@ -70,8 +70,17 @@ class WideConv1d(nn.Conv1d):
     """``nn.Conv1d`` for kernels of about 32 taps: the same numbers, as an image, channels last.
 
     On a CPU, oneDNN has a slow path for wide one-dimensional kernels over channels-first signals.
-    Takes zero padding only, and neither stride nor groups.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, padding
+        As in ``nn.Conv1d``; zeros pad, and there is neither stride nor dilation nor groups.
     """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(b, c, t)``."""

@@ -51,7 +51,7 @@ def library(kind: str) -> str:
     ParameterError
         If the environment variable asks for another library.
     """
-    asked = os.environ.get(VARIABLE)
+    asked = os.environ.get(VARIABLE) or None
     if asked is not None and asked not in LIBRARIES:
         raise ParameterError(f"{VARIABLE} must be one of {LIBRARIES}, not {asked!r}")
     _CHOSEN[kind] = asked or _faster(kind)
@@ -63,12 +63,12 @@ def _faster(kind: str) -> str:
     if not torch.backends.mkldnn.is_available():
         return "blas"
     if kind == "linear":
-        operands = torch.ones(1, 1024, 256), torch.ones(1024, 256)
-        ways = F.linear, _linear_by_convolution
+        shapes, ways = ((1, 1024, 256), (1024, 256)), (F.linear, _linear_by_convolution)
     else:
-        operands = torch.ones(16, 64, 128), torch.ones(16, 128, 512)
-        ways = torch.bmm, _bmm_by_convolution
-    by_blas, by_convolution = _best_times(ways, operands)
+        shapes, ways = ((16, 64, 128), (16, 128, 512)), (torch.bmm, _bmm_by_convolution)
+    operands = tuple(torch.ones(shape, dtype=torch.float32, device="cpu") for shape in shapes)
+    with torch.autocast("cpu", enabled=False):
+        by_blas, by_convolution = _best_times(ways, operands)
     return "onednn" if by_blas > _CLEARLY * by_convolution else "blas"
 
 

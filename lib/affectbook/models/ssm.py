@@ -2,14 +2,16 @@
 
 Sources: A. Gu and T. Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023,
 section 3 and fig. 3; T. Dao and A. Gu, "Transformers are SSMs", ICML 2024, section 7 and fig. 6.
-Parameter names, shapes and initialisation are those of ``mamba_ssm.Mamba`` and ``Mamba2``, so that
-their weights load.
+Names, shapes and initial values of the weights are those of ``mamba_ssm.Mamba`` and ``Mamba2``, so
+that theirs load; the constructors take the options of theirs that are named here. `Mamba2` reads
+the weights of its submodules itself: a hook on one of these, or a wrapper round it, has no effect.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -60,8 +62,9 @@ class Mamba(nn.Module):
     Raises
     ------
     ParameterError
-        If a size is below 1, `dt_init` or `backend` is unknown, or the fused kernels are asked for
-        and are not there.
+        If a size is below 1, a range is not one of positive numbers, or `dt_init` or `backend` is
+        unknown; by `forward`, if tokens have another shape, or the fused kernels are asked for and
+        are not there.
     """
 
     def __init__(
@@ -82,12 +85,12 @@ class Mamba(nn.Module):
     ) -> None:
         super().__init__()
         fused.check(backend)
+        _check_sizes("Mamba", d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand)
         dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
-        _check_sizes(
-            "Mamba", d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank
-        )
+        _check_sizes("Mamba", dt_rank=dt_rank)
+        _check_ranges("Mamba", dt_init_floor=(dt_init_floor,), dt_min_to_max=(dt_min, dt_max))
         d_inner = expand * d_model
-        self.d_inner, self.d_state, self.dt_rank = d_inner, d_state, dt_rank
+        self.d_model, self.d_inner, self.d_state, self.dt_rank = d_model, d_inner, d_state, dt_rank
         self.backend = backend
 
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
@@ -102,11 +105,12 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(d_inner, 1))  # d n
         self.D = nn.Parameter(torch.ones(d_inner))
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
-        # A mark of the published layer: decaying these two would pull the dynamics to a fixed pace.
+        # The published mark, for optimisers that look for it: decay would slow the dynamics down.
         self.A_log._no_weight_decay = self.D._no_weight_decay = True
 
     def forward(self, u: Tensor) -> Tensor:
         """Map tokens ``(b, l, d_model)`` to ``(b, l, d_model)``, each from itself and the past."""
+        _check_tokens("Mamba", u, self.d_model)
         x, z = self.in_proj(u).chunk(2, dim=-1)  # b l d, both
         x = self.conv1d(x.transpose(1, 2))[..., : u.shape[1]].transpose(1, 2)
         x = F.silu(x)
@@ -173,8 +177,9 @@ class Mamba2(nn.Module):
     Raises
     ------
     ParameterError
-        If a size is below 1, heads do not divide the inner features, groups do not divide the
-        heads, `backend` is unknown, or the fused kernels are asked for and are not there.
+        If a size is below 1, a range is not one of positive numbers, heads do not divide the inner
+        features, groups do not divide the heads, or `backend` is unknown; by `forward`, if tokens
+        have another shape, or the fused kernels are asked for and are not there.
     """
 
     def __init__(
@@ -182,10 +187,10 @@ class Mamba2(nn.Module):
         d_model: int,
         d_state: int = 128,
         d_conv: int = 4,
+        *,
         expand: int = 2,
         headdim: int = 64,
         ngroups: int = 1,
-        *,
         A_init_range: tuple[float, float] = (1, 16),
         dt_min: float = 0.001,
         dt_max: float = 0.1,
@@ -207,13 +212,15 @@ class Mamba2(nn.Module):
             ngroups=ngroups,
             chunk_size=chunk_size,
         )
+        _check_ranges("Mamba2", A_init_range=A_init_range, dt_min_to_max=(dt_min, dt_max))
         d_inner = expand * d_model
         if d_inner % headdim or (d_inner // headdim) % ngroups:
             raise ParameterError(
                 f"Mamba2: headdim {headdim} must divide expand * d_model = {d_inner}, "
                 f"and ngroups {ngroups} the number of heads"
             )
-        self.d_inner, self.d_state, self.headdim = d_inner, d_state, headdim
+        self.d_model, self.d_inner, self.d_state = d_model, d_inner, d_state
+        self.headdim = headdim
         self.nheads, self.ngroups, self.chunk_size = d_inner // headdim, ngroups, chunk_size
         self.backend = backend
         # What in_proj makes of a token, in this order: z, x, B, C, dt.
@@ -229,17 +236,18 @@ class Mamba2(nn.Module):
         self.D = nn.Parameter(torch.ones(self.nheads))
         self.norm = RMSNormGated(d_inner, ngroups)
         self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
-        # A mark of the published layer: decaying these would pull the dynamics to a fixed pace.
+        # The published mark, for optimisers that look for it: decay would slow the dynamics down.
         for parameter in (self.dt_bias, self.A_log, self.D):
             parameter._no_weight_decay = True
 
     def forward(self, u: Tensor) -> Tensor:
         """Map tokens ``(b, l, d_model)`` to ``(b, l, d_model)``, each from itself and the past."""
+        _check_tokens("Mamba2", u, self.d_model)
         scan = fused.ssd if fused.wanted(self.backend, u) else ssd
         # On a CPU most of the time of a large layer went into fetching new memory for its arrays:
         # blocks of the batch keep them small. Between the projections, where the work is little and
         # the arrays are many, these are computed again in the backward pass instead of being kept,
-        # which costs a tenth of the time and saves a third of the memory.
+        # which costs some time and saves memory.
         in_blocks = u.device.type == "cpu"
         steps = BLOCK_STEPS if in_blocks else u.shape[0] * u.shape[1]
         weights = self.in_proj.weight.split(self.widths)
@@ -286,10 +294,28 @@ class Mamba2(nn.Module):
 
 
 def _check_sizes(layer: str, **sizes: int) -> None:
-    """Raise ParameterError for the first size below 1."""
+    """Raise ParameterError for the first size that is no whole number above 0."""
     for name, size in sizes.items():
-        if size < 1:
-            raise ParameterError(f"{layer}: {name} is {size}; give 1 or more")
+        if not isinstance(size, Integral) or size < 1:
+            raise ParameterError(f"{layer}: {name} is {size!r}; give a whole number, 1 or more")
+
+
+def _check_ranges(layer: str, **ranges: tuple[float, ...]) -> None:
+    """Raise ParameterError for the first range that does not run upwards from above 0."""
+    for name, limits in ranges.items():
+        if not 0 < limits[0] <= limits[-1] < math.inf:
+            raise ParameterError(
+                f"{layer}: {name} is {limits}; give positive numbers, the smaller one first"
+            )
+
+
+def _check_tokens(layer: str, u: Tensor, d_model: int) -> None:
+    """Raise ParameterError unless `u` is ``(b, l, d_model)``, with one window and step or more."""
+    shape = tuple(u.shape)
+    if len(shape) != 3 or shape[-1] != d_model or 0 in shape:
+        raise ParameterError(
+            f"{layer}: tokens have the shape {shape}; give (b, l, {d_model}), none of them 0"
+        )
 
 
 def _draw_dt_weight(weight: Tensor, dt_init: str, bound: float) -> None:

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from affectbook.errors import ParameterError
+
 NAMES = ("u", "delta", "A", "B", "C", "D")
 SHARED = ("A", "D")  # by all steps of all sequences
 # Least number of steps from one kept state to the next: with 16, and n = 16, the kept states take
@@ -54,8 +56,48 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
 
     Equal to :func:`selective_recurrence` to rounding, in values and gradients, for any length and
     however strong the decay is. It can be differentiated once, not twice.
+
+    Parameters
+    ----------
+    u, delta, A, B, C, D
+        As in the head of this module. Computed in float32 at least.
+
+    Returns
+    -------
+    Tensor
+        ``y (b, l, d)``, of the dtype of `u`.
+
+    Raises
+    ------
+    ParameterError
+        If shapes do not fit each other.
     """
-    return _SelectiveScan.apply(u, delta, A, B, C, D)
+    _check(u, delta, A, B, C, D)
+    working = torch.promote_types(u.dtype, torch.float32)
+    with torch.autocast(u.device.type, enabled=False):
+        return _SelectiveScan.apply(*(t.to(working) for t in (u, delta, A, B, C, D))).to(u.dtype)
+
+
+def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> None:
+    """Raise one ParameterError that names all shapes if they do not fit."""
+    fits = u.ndim == 3 and A.ndim == 2 and u.shape[1] >= 1
+    if fits:
+        batch, length, channels = u.shape
+        fits = (
+            delta.shape == u.shape
+            and A.shape[0] == channels
+            and D.shape == (channels,)
+            and B.shape == C.shape == (batch, length, A.shape[1])
+        )
+    if not fits:
+        found = ", ".join(
+            f"{name} {tuple(value.shape)}"
+            for name, value in zip(NAMES, (u, delta, A, B, C, D), strict=True)
+        )
+        raise ParameterError(
+            f"selective_scan: shapes do not fit: {found}; expected u and delta (b, l, d), "
+            "A (d, n), B and C (b, l, n), D (d,), and one step or more"
+        )
 
 
 class _Piece(NamedTuple):

@@ -16,7 +16,7 @@ Letters of the shapes::
 Both functions take ``x (b, l, h, p)``, ``dt (b, l, h)`` (step sizes, >= 0), ``A (h,)`` (< 0),
 ``B, C (b, l, g, n)``, ``D (h,)`` and return ``y (b, l, h, p)`` of::
 
-    state_t = exp(dt_t A) state_{t-1} + dt_t B_t x_t^T        y_t = C_t^T state_t + D x_t
+    state_t = exp(dt_t A) state_{t-1} + dt_t B_t x_t^T        y_t^T = C_t^T state_t + D x_t^T
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from affectbook.errors import ParameterError
 from affectbook.models.products import bmm
 
 # The decays of a chunk span exp(-range) .. 1, and its factors go up to exp(range / 2), which leaves
-# room below the largest number, 1e38 or 1e308, for products with data and sums of them.
+# room below the largest number, 1e38 or 1e308, for products with data and sums of them: in float32,
+# for inputs and gradients between about 1e-12 and 1e10.
 _RANGE = {torch.float32: 120.0, torch.float64: 1300.0}
 _SMALLEST_SINGLE_CHUNK = 16  # below it, whole chunks in float64 are faster than small ones
 
@@ -58,21 +60,66 @@ def ssd(
     """Scan in chunks: matrix products inside a chunk, a short recurrence from chunk to chunk.
 
     Equal to :func:`ssd_recurrence` to rounding, in values and gradients, for any length and
-    however strong the decay is. It keeps a few arrays of the size of `x` and one state per chunk
-    for the backward pass: who has many windows hands them over in blocks.
+    however strong the decay is. A value that is not finite spoils the whole of its chunk. It can be
+    differentiated once, not twice. For the backward pass it keeps a few arrays of the size of `x`
+    and one state per chunk; very strong decays make the chunks small, hence the states many.
 
     Parameters
     ----------
     x, dt, A, B, C, D
-        As in the head of this module; float32 or float64.
+        As in the head of this module. Computed in float32 at least.
     chunk_size
         Steps of a chunk at most. The result does not depend on it, speed and memory do.
+
+    Returns
+    -------
+    Tensor
+        ``y (b, l, h, p)``, of the dtype of `x`.
+
+    Raises
+    ------
+    ParameterError
+        If shapes do not fit each other, or `chunk_size` is below 1.
     """
-    batch, length, groups, single = x.shape[0], x.shape[1], B.shape[2], x.dtype
+    _check(x, dt, A, B, C, D, chunk_size)
+    with torch.autocast(x.device.type, enabled=False):
+        return _ssd(x, dt, A, B, C, D, chunk_size)
+
+
+def _check(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, chunk_size: int
+) -> None:
+    """Raise one ParameterError that names all shapes if they do not fit."""
+    fits = x.ndim == 4 and B.ndim == 4 and chunk_size >= 1 and x.shape[1] >= 1
+    if fits:
+        batch, length, heads, _ = x.shape
+        fits = (
+            dt.shape == (batch, length, heads)
+            and A.shape == D.shape == (heads,)
+            and B.shape == C.shape
+            and B.shape[:2] == (batch, length)
+            and heads % B.shape[2] == 0
+        )
+    if not fits:
+        shapes = {"x": x, "dt": dt, "A": A, "B": B, "C": C, "D": D}
+        found = ", ".join(f"{name} {tuple(value.shape)}" for name, value in shapes.items())
+        raise ParameterError(
+            f"ssd: shapes do not fit: {found}, chunk_size {chunk_size}; expected x (b, l, h, p), "
+            "dt (b, l, h), A and D (h,), B and C (b, l, g, n), one step or more, and heads that "
+            "the groups divide"
+        )
+
+
+def _ssd(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, chunk_size: int
+) -> Tensor:
+    """Scan what has been checked."""
+    batch, length, groups, given = x.shape[0], x.shape[1], B.shape[2], x.dtype
     # Exponents reach -1000 within a chunk and are subtracted from each other: in float32 that
     # costs the last digits of y and most digits of the gradients of dt and A.
     a = dt.double() * A.double()  # b l h
-    size, dtype = _plan(a, min(chunk_size, length), single)
+    working = torch.promote_types(given, torch.float32)
+    size, dtype = _plan(a, min(chunk_size, length), working)
     x, dt, B, C, D = (t.to(dtype) for t in (x, dt, B, C, D))
     x = _by_chunk(x, size, groups)  # z q k p
     dt = _by_chunk(dt.unsqueeze(-1), size, groups)  # z q k 1
@@ -83,14 +130,14 @@ def ssd(
     own = (B * C).sum(-1)[..., None, None] * dt  # z q k 1, a step's own source: it meets no decay
     own = own + D.view(groups, 1, -1, 1).repeat(len(x) // groups, 1, 1, 1)
     y = rearrange(y + own * x, "(b c g) q k p -> b (c q) (g k) p", b=batch, g=groups)
-    return y[:, :length].to(single)
+    return y[:, :length].to(given)
 
 
 def _plan(a: Tensor, size: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
     """Return the chunk size and the precision in which the factors of all decays can be held.
 
-    Half the chunk where decays ``exp(a)`` are too strong for float32; where even 16 steps are too
-    many, float64; where these are too many for float64 as well, half the chunk again. A chunk
+    Half the chunk where decays ``exp(a)`` are too strong for float32; where it would get fewer than
+    16 steps, float64; where these are too many for float64 as well, half the chunk again. A chunk
     of one step has no decay inside. The decay into its first step does not count: where it makes
     exp(mid) zero, what it should have kept of the state is below 1e-11 of it.
     """
@@ -98,8 +145,9 @@ def _plan(a: Tensor, size: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
         smallest = 1 if precision is torch.float64 else min(size, _SMALLEST_SINGLE_CHUNK)
         steps = size
         while steps >= smallest:
-            span = _cut(a, steps)[:, :, 1:].abs().sum(2).max()
-            if not span > _RANGE[precision]:  # a NaN is not our business: it stays one
+            spans = _cut(a, steps)[:, :, 1:].abs().sum(2)
+            # A NaN stays one, but must not hide how strong the decays of other windows are.
+            if not (spans > _RANGE[precision]).any():
                 return steps, precision
             steps //= 2
     raise AssertionError("a chunk of one step spans nothing")
@@ -138,7 +186,7 @@ class _Chunks(torch.autograd.Function):
         H'   = exp(cum_Q - mid) (S + B^T u)           n (k p)    (7), the next chunk's H
 
     Heads differ in u, S and fall, not in G, B and C: each product serves all heads of a group.
-    (States stand as n x p here, so that heads lie side by side; the definition has p x n.)
+    (States stand as n x p here, so that heads lie side by side; `ssd_recurrence` has p x n.)
 
     **Backward.** Write ``dx`` for the derivative of the loss by ``x``; ``dy`` is given. From (6),
     then from (4), (5), (7) and (3), from the last chunk to the first::
@@ -150,21 +198,21 @@ class _Chunks(torch.autograd.Function):
 
     Then each chunk for itself, from (5) and (7), (2) and (1)::
 
-        dP_qs = dY_q . u_s   for s < q, else 0        k q s      (12), per head, sum over p
-        dG    = dP summed over heads                  q s        (13)
+        R_qs  = dY_q . u_s   for s < q, else 0        k q s      (12), one head's share of dG
+        dG    = R summed over heads                   q s        (13)
         dC    = dG B + dY S^T                         q n        (14)
         dB    = dG^T C + u V^T                        s n        (15)
         W     = B V                                   s (k p)    (16)
         du    = G^T dY + W                            s (k p)    (17)
         dx_s  = rise_s dt_s du_s                      s (k p)    (18)
-        ddt_s = rise_s (du_s . x_s)                   s k        (19), sum over the p channels
+        ddt_s = rise_s (du_s . x_s)                   s k        (19), as far as dt_s x_s goes
 
-    All heads at once would give dG, but (20) needs dP of each.
+    All heads at once would give dG, but (20) needs R of each.
 
     The exponents: ``mid`` cancels in all products, so it counts as a constant. ``cum_q`` stands in
-    fall_q, with a minus sign in rise_q, and ``cum_Q`` in (7). An exponential is its own derivative:
-    a factor's exponent gets what the factor multiplies times the derivative of the product. With
-    ``P_qs = G_qs dP_qs``, which is that for the decay between two steps::
+    fall_q, with a minus sign in rise_q, and ``cum_Q`` in (7). An exponential is its own derivative,
+    so the exponent of a factor gets the product it enters times the derivative by that product. For
+    the decay between two steps that is ``P_qs = G_qs R_qs``; what (7) adds for Q stands in (21)::
 
         dcum_q = sum_s P_qs - sum_s P_sq
                  + dY_q . Z_q - u_q . W_q             q k        (20), dots are sums over p
@@ -177,8 +225,8 @@ class _Chunks(torch.autograd.Function):
 
     Both (20) and (21) are small differences of large numbers. Four things keep their digits: a
     step's own source, which adds the same to both sides, is left out of G (:func:`ssd` adds it);
-    pairs inside the chunk enter both sides as the same number, P_qs; these sums are float64; and a
-    step counts from whichever end of the chunk is nearer.
+    a pair of steps enters dcum_q and, with a minus sign, dcum_s as the same number P_qs, which (21)
+    cancels; these sums are float64; and a step counts from the end of the chunk that is nearer.
     """
 
     @staticmethod
@@ -206,8 +254,8 @@ class _Chunks(torch.autograd.Function):
         dS, V = _backward_states(
             bmm(C.mT, dY), enter, fall[:, -1:], ctx.batch, ctx.groups
         )  # (9-11)
-        dP = _pairs(_heads(dY, x), _heads(u, x))  # (12)
-        dG = dP.sum(1)  # (13)
+        R = _pairs(_heads(dY, x), _heads(u, x))  # (12)
+        dG = R.sum(1)  # (13)
         dC = bmm(dY, S.mT, plus=bmm(dG, B))  # (14)
         dB = bmm(u, V.mT, plus=bmm(dG.mT, C))  # (15)
         W = bmm(B, V)  # (16)
@@ -215,7 +263,7 @@ class _Chunks(torch.autograd.Function):
         dx = du * (rise * dt)  # (18)
         ddt = (du * x).sum(-1, keepdim=True) * rise  # (19)
 
-        P = dP.mul_(G.unsqueeze(1))  # z k q s
+        P = R.mul_(G.unsqueeze(1))  # z k q s
         dcum = (_sum(P, 3) - _sum(P, 2)).mT.unsqueeze(3)  # (20), z q k 1
         dcum += _sum(_heads(dY * Z, x), 3, keepdim=True) - _sum(_heads(u * W, x), 3, keepdim=True)
         at_start = _sum(_heads(S * dS, x), (1, 3))[:, None, :, None]  # z 1 k 1
