@@ -266,12 +266,12 @@ class _Chunks(torch.autograd.Function):
         P = R.mul_(G.unsqueeze(1))  # z k q s
         dcum = (_sum(P, 3) - _sum(P, 2)).mT.unsqueeze(3)  # (20), z q k 1
         dcum += _sum(_heads(dY * Z, x), 3, keepdim=True) - _sum(_heads(u * W, x), 3, keepdim=True)
-        at_start = _sum(_heads(S * dS, x), (1, 3))[:, None, :, None]  # z 1 k 1
+        at_start = _sum(_heads((S * dS).sum(1, keepdim=True), x), 3, keepdim=True)  # z 1 k 1
         da = _exponents(dcum, at_start, ctx.batch, ctx.groups)
         return dx, ddt, da, dB, dC, None, None
 
 
-def _sum(t: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:
+def _sum(t: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     return t.sum(dim, keepdim=keepdim, dtype=torch.float64)
 
 
