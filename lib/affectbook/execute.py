@@ -13,7 +13,8 @@ from affectbook.errors import RunError
 
 # Kernels inherit this, unless the reader has set it. Between two parallel operations OpenMP's
 # threads wait by spinning. Where something else runs on one of the cores they spin for each other,
-# and a training step on two threads took five times as long as with a short spin.
+# and a training step on two threads took five times as long as with a short spin; on a quiet
+# machine the short spin costs a little.
 _ENVIRONMENT = {"GOMP_SPINCOUNT": "10000"}
 
 # Cells report errors as messages; what the kernel itself logs (unencrypted TCP on one machine,
