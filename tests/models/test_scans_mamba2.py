@@ -76,9 +76,10 @@ def test_chunks_change_nothing(length, ngroups, heads_per_group, chunk_size, dty
     expected = value_and_gradients(ssd_recurrence, inputs)
     given_ = {name: value.detach().to(dtype).requires_grad_() for name, value in inputs.items()}
     found = value_and_gradients(ssd, given_, chunk_size=chunk_size)
-    tolerance = 1e-10 if dtype == torch.float64 else 2e-5
     for name in expected:
         assert found[name].dtype == dtype
+        # In float32 the gradient of A, a sum of both signs over all steps, loses most.
+        tolerance = 1e-10 if dtype == torch.float64 else 3e-4 if name == "A" else 2e-5
         scale = max(1.0, float(expected[name].abs().max()))
         torch.testing.assert_close(
             found[name].double(), expected[name], rtol=0, atol=tolerance * scale
