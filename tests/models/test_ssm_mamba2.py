@@ -77,7 +77,9 @@ def test_layer_gradients_equal_those_of_the_recurrence(
         assert relative_error(parameter.grad, expected[name].grad) < bar, name
 
 
-def test_blocks_of_the_batch_change_nothing(monkeypatch) -> None:
+@pytest.mark.parametrize("kept_numbers", [0, 10**9])
+def test_blocks_of_the_batch_change_nothing(kept_numbers, monkeypatch) -> None:
+    monkeypatch.setattr(ssm, "KEPT_NUMBERS", kept_numbers)
     torch.manual_seed(0)
     layer = Mamba2(16, d_state=8, headdim=8).double()
     u = torch.randn(5, 20, 16, dtype=torch.float64)

@@ -26,6 +26,9 @@ from affectbook.models.scans import fused, selective_scan, ssd
 BLOCK_STEPS = 1024
 """Time steps of a batch that a layer handles at once on a CPU: its arrays then fit the caches."""
 
+KEPT_NUMBERS = 2**25
+"""Numbers that `in_proj` may make of a batch, 128 MB, for all that follows to be kept as well."""
+
 
 class Mamba(nn.Module):
     """Selective state-space layer with decays of its own for each channel and state (Mamba-1).
@@ -245,16 +248,18 @@ class Mamba2(nn.Module):
         _check_tokens("Mamba2", u, self.d_model)
         scan = fused.ssd if fused.wanted(self.backend, u) else ssd
         # On a CPU most of the time of a large layer went into fetching new memory for its arrays:
-        # blocks of the batch keep them small. Between the projections, where the work is little and
-        # the arrays are many, these are computed again in the backward pass instead of being kept,
-        # which costs some time and saves memory.
-        in_blocks = u.device.type == "cpu"
-        steps = BLOCK_STEPS if in_blocks else u.shape[0] * u.shape[1]
+        # blocks of the batch keep them small. Of a large batch, the arrays between the projections,
+        # where the work is little and the arrays are many, are computed again in the backward pass
+        # instead of being kept, which costs some time and saves memory.
+        steps = u.shape[0] * u.shape[1]
+        on_cpu = u.device.type == "cpu"
+        again = on_cpu and torch.is_grad_enabled() and steps * sum(self.widths) > KEPT_NUMBERS
+        steps = BLOCK_STEPS if on_cpu else steps
         weights = self.in_proj.weight.split(self.widths)
         outputs = []
         for block in u.split(max(1, steps // u.shape[1])):
             parts = self._project_in(block, weights)
-            if in_blocks and torch.is_grad_enabled():
+            if again:
                 y = checkpoint(
                     self._mix, scan, *parts, use_reentrant=False, preserve_rng_state=False
                 )
