@@ -34,6 +34,7 @@ def test_the_line_names_code_packages_and_machine(tmp_path: Path) -> None:
 
 def test_the_scan_is_named(tmp_path: Path, monkeypatch) -> None:
     root = repository(tmp_path)
+    monkeypatch.setattr(products, "_CHOSEN", {})
     assert provenance.line(root).endswith("scans by torch")
     assert provenance.collect(root, {"device": "cpu"}, [], 1.0)["scan"] == "torch"
     monkeypatch.setattr(fused, "missing", lambda: None)

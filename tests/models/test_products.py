@@ -9,13 +9,17 @@ from affectbook.models import products
 from affectbook.models.products import LIBRARIES, VARIABLE, bmm, library, linear
 
 
+@pytest.fixture(autouse=True)
+def undecided(monkeypatch):
+    """Let each test decide anew, and keep its decision to itself."""
+    monkeypatch.setattr(products, "_CHOSEN", {})
+
+
 @pytest.fixture(params=LIBRARIES)
 def forced(request, monkeypatch):
     """Take one library, whatever is faster here."""
     monkeypatch.setenv(VARIABLE, request.param)
-    library.cache_clear()
-    yield request.param
-    library.cache_clear()
+    return request.param
 
 
 def test_both_libraries_give_the_linear_map_and_its_gradients(forced) -> None:
@@ -55,9 +59,7 @@ def test_the_convolution_has_to_win_clearly(blas, convolution, chosen, monkeypat
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(products, "_best_times", lambda ways, operands: [blas, convolution])
     for kind in ("linear", "bmm"):
-        library.cache_clear()
         assert library(kind) == chosen
-    library.cache_clear()
 
 
 def test_timing_compares_the_same_product() -> None:
@@ -68,7 +70,5 @@ def test_timing_compares_the_same_product() -> None:
 
 def test_an_unknown_library_is_refused(monkeypatch) -> None:
     monkeypatch.setenv(VARIABLE, "cublas")
-    library.cache_clear()
     with pytest.raises(ParameterError, match="AFFECTBOOK_PRODUCTS .*cublas"):
         library("linear")
-    library.cache_clear()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectbook.errors import ParameterError
-from affectbook.models import ssm
+from affectbook.models import products, ssm
 from affectbook.models.scans import ssd_recurrence
 from affectbook.models.ssm import Mamba2, RMSNormGated
 
@@ -50,9 +50,11 @@ def test_norm_gates_before_it_normalises_each_group() -> None:
 
 @pytest.mark.parametrize("decay_per_chunk", [26, 84, 170, 290, 1200])
 @pytest.mark.parametrize("ngroups", [1, 2])
+@pytest.mark.parametrize("library", products.LIBRARIES)
 def test_layer_gradients_equal_those_of_the_recurrence(
-    decay_per_chunk, ngroups, monkeypatch, relative_error
+    decay_per_chunk, ngroups, library, monkeypatch, relative_error
 ) -> None:
+    monkeypatch.setattr(products, "_CHOSEN", {"linear": library, "bmm": library})
     torch.manual_seed(0)
     layer = Mamba2(32, d_state=16, headdim=16, ngroups=ngroups)
     with torch.no_grad():
@@ -73,7 +75,9 @@ def test_layer_gradients_equal_those_of_the_recurrence(
     assert relative_error(u_single.grad, u.grad) < 2e-6
     expected = dict(exact.named_parameters())
     for name, parameter in layer.named_parameters():
-        bar = 5e-6 if name in ("A_log", "dt_bias") else 2e-6
+        # Of the two libraries, oneDNN rounds more.
+        most = 5e-6 if library == "blas" else 1e-5
+        bar = most if name in ("A_log", "dt_bias") else 2e-6
         assert relative_error(parameter.grad, expected[name].grad) < bar, name
 
 

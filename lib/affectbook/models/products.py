@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ from affectbook.errors import ParameterError
 
 LIBRARIES = ("blas", "onednn")
 VARIABLE = "AFFECTBOOK_PRODUCTS"
-_CHOSEN: dict[str, str] = {}
+_CHOSEN: dict[str, str] = {}  # kind of product to library, for the life of the process
 _CLEARLY = 1.3  # a smaller gain is within the noise of the timing, which must come out the same way
 
 
@@ -42,7 +41,6 @@ def bmm(a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
     return torch.bmm(a, b) if plus is None else torch.baddbmm(plus, a, b)
 
 
-@cache
 def library(kind: str) -> str:
     """Return which of :data:`LIBRARIES` does products of a kind, ``"linear"`` or ``"bmm"``.
 
@@ -51,10 +49,11 @@ def library(kind: str) -> str:
     ParameterError
         If the environment variable asks for another library.
     """
-    asked = os.environ.get(VARIABLE) or None
-    if asked is not None and asked not in LIBRARIES:
-        raise ParameterError(f"{VARIABLE} must be one of {LIBRARIES}, not {asked!r}")
-    _CHOSEN[kind] = asked or _faster(kind)
+    if kind not in _CHOSEN:
+        asked = os.environ.get(VARIABLE) or None
+        if asked is not None and asked not in LIBRARIES:
+            raise ParameterError(f"{VARIABLE} must be one of {LIBRARIES}, not {asked!r}")
+        _CHOSEN[kind] = asked or _faster(kind)
     return _CHOSEN[kind]
 
 
