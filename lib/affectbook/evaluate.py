@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 
 from affectbook.audit import audit, require
 from affectbook.errors import ProtocolError
+from affectbook.models import scaling
 from affectbook.protocols import Protocol
 from affectbook.windows import TRIAL
 
@@ -41,6 +42,11 @@ def seeded(estimator: BaseEstimator, seed: int) -> BaseEstimator:
     copy = clone(estimator)
     names = [n for n in copy.get_params() if n.split("__")[-1] in ("seed", "random_state")]
     return copy.set_params(**dict.fromkeys(names, seed))
+
+
+def fold_seed(seed: int, fold: int) -> int:
+    """Return the seed of one fold: no fold of one seed starts as a fold of another seed does."""
+    return 1000 * seed + fold
 
 
 def _fit_fold(
@@ -81,7 +87,7 @@ def evaluate(
     protocol
         From `protocols.get`.
     seed
-        Of the estimator and of the inner split; fold k uses seed + k.
+        Of the estimator and of the inner split, one for each fold: `fold_seed`.
     folds
         Run only the first so many folds.
     on_fold
@@ -95,13 +101,14 @@ def evaluate(
         If the protocol cannot split these windows. An exception inside a fold is not caught.
     """
     predictions, audits, histories = [], [], []
+    X = scaling.of_subjects(X, meta["subject"]) if scaling.by_subject(estimator) else X
     for fold, (train, test) in enumerate(protocol.split(y, meta)):
         if folds is not None and fold == folds:
             break
-        model = seeded(estimator, seed + fold)
+        model = seeded(estimator, fold_seed(seed, fold))
         inner = None
         if "valid" in inspect.signature(model.fit).parameters:
-            inner = protocol.inner(y, meta, train, seed + fold)
+            inner = protocol.inner(y, meta, train, fold_seed(seed, fold))
         model, fitted_on, selected_on = _fit_fold(model, X, y, inner, train)
         report = audit(train, test, meta, y, fitted_on=fitted_on, selected_on=selected_on)
         require(report, protocol, fold)

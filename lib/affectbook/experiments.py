@@ -176,14 +176,15 @@ class Experiment:
     ----------
     setting, data
         What they have in common.
-    rows, predictions : list of pandas.DataFrame
-        Score rows and predictions so far.
+    rows, predictions, histories : list of pandas.DataFrame
+        Score rows, predictions and training curves so far.
     """
 
     setting: Setting
     data: Data
     rows: list[pd.DataFrame] = field(default_factory=list)
     predictions: list[pd.DataFrame] = field(default_factory=list)
+    histories: list[pd.DataFrame] = field(default_factory=list)
 
     def labels(self, protocol: protocols.Protocol, placebo: bool) -> tuple[np.ndarray, int]:
         """Return labels and number of classes: the data's, or coins tossed per trial."""
@@ -223,7 +224,7 @@ class Experiment:
         done = evaluate.evaluate(
             estimator, self.data.X, y, self.data.meta, splitter, seed=self.setting.seed
         )
-        context = self._context() | {
+        context = self.context() | {
             "estimator": name,
             "variant": variant,
             "protocol": splitter.name,
@@ -235,9 +236,12 @@ class Experiment:
         self.rows.append(rows)
         keys = {key: context[key] for key in ("estimator", "variant", "protocol", "placebo")}
         self.predictions.append(done.predictions.assign(**keys))
+        if len(done.histories):
+            self.histories.append(done.histories.assign(**keys, seed=self.setting.seed))
         return done
 
-    def _context(self) -> dict[str, object]:
+    def context(self) -> dict[str, object]:
+        """Return what all score rows of these windows have in common."""
         context = {name: getattr(self.setting, name, None) for name in results.CONTEXT}
         context["label_rule"] = self.data.rule.name
         context["run_key"] = os.environ.get("AFFECTBOOK_RUN_KEY", "")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from affectbook.files import sha256
+from affectbook.closure import code_hash
 
 
 def collect(
@@ -26,7 +26,7 @@ def collect(
     parameters
         Resolved parameters of the run.
     code
-        The files that computed the result; they are hashed one by one.
+        The files that computed the result; what they do is hashed, one by one.
     seconds
         Wall time.
     """
@@ -39,7 +39,7 @@ def collect(
         "machine": machine(),
         "scan": scan(str(parameters.get("device", "cpu"))),
         "packages": packages(root),
-        "code": {path.relative_to(root).as_posix(): sha256(path) for path in code},
+        "code": {path.relative_to(root).as_posix(): code_hash(path) for path in code},
     }
 
 

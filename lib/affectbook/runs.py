@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from affectbook import bookbuild, notebook, papers, params, provenance, runpage
+from affectbook import bookbuild, notebook, papers, params, provenance, runpage, sweeps
 from affectbook.closure import closure, digest
 from affectbook.errors import AffectbookError, RunError
 from affectbook.execute import NotebookFailed, execute
@@ -191,6 +191,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("paper", nargs="?", default="", help="a module of affectbook.papers")
     one.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     one.add_argument("--force", action="store_true", help="repeat a run that has finished")
+    many = commands.add_parser("sweep", help="make the recorded scores of a paper, cell by cell")
+    many.add_argument("paper", nargs="?", default="", help="a module of affectbook.papers")
+    many.add_argument("name", nargs="?", default="", help="a key of its SWEEPS")
+    many.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    many.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     keep = commands.add_parser("record", help="keep the scores of a run in the repository")
     keep.add_argument("run", help="the folder of the run")
     keep.add_argument("name", help="the name to keep it under")
@@ -201,6 +206,10 @@ def _do(arguments: argparse.Namespace) -> None:
     root = project_root()
     if arguments.command == "book":
         print(f"The book: {_short(bookbuild.build(root), root)}")
+    elif arguments.command == "sweep":
+        only = dict(arguments.p)
+        folder = sweeps.run(arguments.paper, arguments.name, only, workers=arguments.workers)
+        print(f"Cells: {_short(folder, root)}")
     elif arguments.command == "record":
         print(f"Recorded: {_short(record(Path(arguments.run), arguments.name), root)}")
     else:

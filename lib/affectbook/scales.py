@@ -1,8 +1,11 @@
-"""Presets: how much of a paper's experiment is run, and how long that takes."""
+"""How much of a paper's experiment is run: presets, and the cells of its sweeps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,36 @@ class Scale:
     batch_size: int
     patience: int
     meaning: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One evaluation of a sweep.
+
+    Attributes
+    ----------
+    analysis : str
+        A key of `affectbook.analyses.ANALYSES`.
+    parameters : mapping
+        Parameters of the paper's notebook; the others keep their defaults.
+    options : mapping
+        Of the analysis.
+    """
+
+    analysis: str
+    parameters: Mapping[str, object]
+    options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __str__(self) -> str:
+        told = {**self.parameters, **self.options}
+        return f"{self.analysis}: " + ", ".join(f"{key} {value}" for key, value in told.items())
+
+
+def cells(
+    analysis: str, parameters: Mapping[str, object], axes: Mapping[str, Sequence], **options: object
+) -> tuple[Cell, ...]:
+    """Return one cell for each combination of the axes' values, the first axis slowest."""
+    return tuple(
+        Cell(analysis, dict(parameters) | dict(zip(axes, values, strict=True)), options)
+        for values in product(*axes.values())
+    )

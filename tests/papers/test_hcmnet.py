@@ -46,11 +46,11 @@ def test_a_number_that_a_reader_adds_reaches_its_claim(tmp_path: Path) -> None:
 
 def test_what_each_variant_switches() -> None:
     assert hcmnet.network_options("published") == {}
-    assert hcmnet.network_options("pool_strides_8_8_2+without_bissm") == {
+    assert hcmnet.network_options("pool_strides_8_8_2+no_bissm") == {
         "pool_strides": (8, 8, 2),
         "bissm": False,
     }
-    assert hcmnet.network_options("without_nlcca") == {"nlcca": False}
+    assert hcmnet.network_options("no_nlcca") == {"nlcca": False}
 
 
 def test_the_paper_scale_is_that_of_the_paper() -> None:

@@ -22,15 +22,19 @@ from itertools import pairwise
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from affectbook.errors import CheckpointError, ParameterError
+from affectbook.models.bissm import BiLSTM, BiSSM
 from affectbook.models.convolutions import WideConv1d
+from affectbook.models.nlcca import NLCCA
 from affectbook.models.ssm import Mamba2
 
 FEATURES = 128
 """Channels after the convolutions, and the length of an embedding."""
+
+KERNELS = (32, 16, 8)
+"""Widths of the convolutions of the three blocks."""
 
 _POOLS = (8, 8, 4)  # widths of the three max pools
 _PUBLISHED_NAMES = {
@@ -78,84 +82,8 @@ def _convolution(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:
     return kind(c_in, c_out, kernel, padding=kernel // 2)
 
 
-class ChannelGate(nn.Module):
-    """One gate in (0, 1) per channel, from the channel means and their energy."""
-
-    def __init__(self, kernel: int = 5) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
-        self.conv2 = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Gate `x` ``(b, c, l)``."""
-        mean = x.mean(-1, keepdim=True).transpose(1, 2)  # b 1 c
-        energy = mean.square().sum(-1, keepdim=True)  # b 1 1, the same number for all channels
-        gate = torch.sigmoid(self.conv2(self.conv1(mean) + energy))  # b 1 c
-        return x * gate.transpose(1, 2)
-
-
-class NLCCA(nn.Module):
-    """Channel gate, then a temporal map from depth-wise convolutions of four widths."""
-
-    def __init__(self, channels: int = FEATURES) -> None:
-        super().__init__()
-
-        def depthwise(kernel: int) -> nn.Conv1d:
-            return nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-
-        self.gate = ChannelGate()
-        self.first = depthwise(5)
-        self.scales = nn.ModuleList(depthwise(kernel) for kernel in (7, 11, 21))
-        self.mix = nn.Conv1d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(b, c, l)`` to ``(b, c, l)``; the residual is inside."""
-        gated = self.gate(x)
-        local = self.first(gated)
-        temporal = local + sum(conv(local) for conv in self.scales)
-        return x + self.mix(self.mix(temporal) * gated)
-
-
-class BiSSM(nn.Module):
-    """A forward and a backward Mamba-2 scan with separate weights, summed.
-
-    Parameters
-    ----------
-    channels
-        Features before and after.
-    directions
-        ``"both"`` as published, or ``"forward"``.
-    """
-
-    pad_to = 64  # the published code pads the length to a multiple of its chunk size
-
-    def __init__(self, channels: int = FEATURES, directions: str = "both") -> None:
-        super().__init__()
-        if directions not in ("both", "forward"):
-            raise ParameterError(f"directions must be 'both' or 'forward', not {directions!r}")
-        d_model = 2 * channels
-        self.enter = nn.Linear(channels, d_model, bias=False)
-        self.forward_scan = Mamba2(d_model, chunk_size=self.pad_to)
-        self.backward_scan = (
-            Mamba2(d_model, chunk_size=self.pad_to) if directions == "both" else None
-        )
-        self.leave = nn.Linear(d_model, channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(b, c, l)`` to ``(b, c, l)``; no residual."""
-        length = x.shape[-1]
-        tokens = F.pad(x, (0, -length % self.pad_to)).transpose(1, 2)  # b l c
-        tokens = self.enter(tokens)  # b l d
-        y = self.forward_scan(tokens)
-        if self.backward_scan is not None:
-            # Flipped with its padding: the convolution has a bias, so the padded steps fill the
-            # state before the first real step arrives.
-            y = y + self.backward_scan(tokens.flip(1)).flip(1)
-        return self.leave(y)[:, :length].transpose(1, 2)
-
-
 class HCMNet(nn.Module):
-    """HCMNet, exactly as published by default.
+    """HCMNet, exactly as published by default; every keyword is a switch of an ablation.
 
     Parameters
     ----------
@@ -164,12 +92,20 @@ class HCMNet(nn.Module):
     pool_strides
         Strides of the three max pools; ``(1, 1, 2)`` as published. ``(8, 8, 2)`` leaves about a
         64th of the time steps.
+    kernels
+        Widths of the convolutions of the three blocks.
     nlcca
-        ``"full"`` as published, or ``False``: no attention block.
+        Branches of the attention block, ``"both"`` as published, ``"channel"`` or ``"temporal"``;
+        ``False``: no attention block.
+    scalar, shared_mix, nlcca_widths
+        Of the attention block: see :class:`~affectbook.models.nlcca.NLCCA`.
     bissm
-        ``False``: no scans, and no residual round them.
-    directions
-        ``"both"`` as published, or ``"forward"``: no backward scan.
+        ``"mamba2"`` as published, ``"lstm"``, or ``False``: nothing joins the time steps, and there
+        is no residual round it.
+    directions, pad_first, init
+        Of the scans: see :class:`~affectbook.models.bissm.BiSSM`.
+    head_relu
+        Whether a ReLU stands between the last two linear layers; published: none.
     dropout
         Rate before the last linear layer.
 
@@ -186,24 +122,37 @@ class HCMNet(nn.Module):
         n_outputs: int,
         *,
         pool_strides: tuple[int, int, int] = (1, 1, 2),
-        nlcca: str | bool = "full",
-        bissm: bool = True,
+        kernels: tuple[int, int, int] = KERNELS,
+        nlcca: str | bool = "both",
+        scalar: str = "sum",
+        shared_mix: bool = True,
+        nlcca_widths: tuple[int, ...] = (7, 11, 21),
+        bissm: str | bool = "mamba2",
         directions: str = "both",
+        pad_first: bool = True,
+        init: str = "mamba_ssm",
+        head_relu: bool = False,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        if nlcca not in ("full", False):
-            raise ParameterError(f"nlcca must be 'full' or False, not {nlcca!r}")
-        check_length(n_times, pool_strides)
+        if bissm not in ("mamba2", "lstm", False):
+            raise ParameterError(f"bissm must be 'mamba2', 'lstm' or False, not {bissm!r}")
+        check_length(n_times, pool_strides, kernels)
         self.cnn = nn.Sequential()
-        plans = (((n_chans, 32, 32), 32), ((32, 64, 64), 16), ((64, FEATURES), 8))
-        for i, (channels, kernel) in enumerate(plans):
-            block = ConvBlock(channels, kernel, _POOLS[i], pool_strides[i])
+        for i, channels in enumerate(((n_chans, 32, 32), (32, 64, 64), (64, FEATURES))):
+            block = ConvBlock(channels, kernels[i], _POOLS[i], pool_strides[i])
             self.cnn.add_module(f"block{i + 1}", block)
-        self.nlcca = NLCCA() if nlcca else None
-        self.bissm = BiSSM(directions=directions) if bissm else None
+        of_nlcca = {"scalar": scalar, "shared": shared_mix, "widths": nlcca_widths}
+        self.nlcca = NLCCA(FEATURES, branches=nlcca, **of_nlcca) if nlcca else None
+        self.bissm = None
+        if bissm == "mamba2":
+            self.bissm = BiSSM(FEATURES, directions=directions, pad_first=pad_first, init=init)
+        elif bissm == "lstm":
+            self.bissm = BiLSTM(FEATURES)
         self.head = nn.Sequential()
         self.head.add_module("hidden", nn.Linear(FEATURES, 256))
+        if head_relu:
+            self.head.add_module("relu", nn.ReLU())
         self.head.add_module("dropout", nn.Dropout(dropout))
         self.head.add_module("logits", nn.Linear(256, n_outputs))
 
@@ -221,22 +170,31 @@ class HCMNet(nn.Module):
         return self.head(self.embed(x))
 
 
-def steps_after_pools(n_times: int, pool_strides: tuple[int, ...] = (1, 1, 2)) -> int:
+def steps_after_pools(
+    n_times: int,
+    pool_strides: tuple[int, ...] = (1, 1, 2),
+    kernels: tuple[int, ...] = KERNELS,
+) -> int:
     """Return the time steps that `n_times` samples leave for the attention and the scans.
 
     As published this is ``(n_times - 11) // 2``; zero or less means that the window is too short.
     """
     steps = n_times
-    for convs, pool, stride in zip((2, 2, 1), _POOLS, pool_strides, strict=True):
-        steps = (steps + convs - pool) // stride + 1
+    for convs, kernel, pool, stride in zip((2, 2, 1), kernels, _POOLS, pool_strides, strict=True):
+        steps += convs * (1 - kernel % 2)  # an even kernel with padding k/2 adds a step
+        steps = (steps - pool) // stride + 1
     return steps
 
 
-def check_length(n_times: int, pool_strides: tuple[int, ...] = (1, 1, 2)) -> None:
+def check_length(
+    n_times: int,
+    pool_strides: tuple[int, ...] = (1, 1, 2),
+    kernels: tuple[int, ...] = KERNELS,
+) -> None:
     """Raise a ParameterError that names the minimum if `n_times` leaves no time step."""
-    if steps_after_pools(n_times, pool_strides) < 1:
+    if steps_after_pools(n_times, pool_strides, kernels) < 1:
         minimum = n_times
-        while steps_after_pools(minimum, pool_strides) < 1:
+        while steps_after_pools(minimum, pool_strides, kernels) < 1:
             minimum += 1
         raise ParameterError(
             f"n_times {n_times} is too short for HCMNet with pool_strides {pool_strides}: "
@@ -282,7 +240,7 @@ def describe(model: nn.Module, n_chans: int, n_times: int) -> pd.DataFrame:
 def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield the layers worth a row, with their names; NLCCA and Mamba2 are not taken apart."""
     for name, child in module.named_children():
-        whole = isinstance(child, NLCCA | Mamba2) or not any(child.children())
+        whole = isinstance(child, NLCCA | Mamba2 | BiLSTM) or not any(child.children())
         if not whole:
             yield from _layers(child, f"{prefix}{name}.")
         elif not isinstance(child, nn.ReLU | nn.LeakyReLU | nn.Dropout):

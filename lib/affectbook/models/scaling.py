@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import RobustScaler
 
 from affectbook.errors import ParameterError
 
-KINDS = ("per_index", "global", "none")
+KINDS = ("per_index", "global", "per_subject", "none")
 
 
 class WindowScaler(TransformerMixin, BaseEstimator):
@@ -19,7 +21,8 @@ class WindowScaler(TransformerMixin, BaseEstimator):
     kind
         ``"per_index"``: one median and range for each of the `t` samples, over all windows and
         leads together; what HCMNet's authors do. ``"global"``: one per lead, over all windows
-        and samples. ``"none"``: leave the windows as they are.
+        and samples. ``"per_subject"``: nothing here, which sees no subjects; `evaluate` scales
+        each subject's windows first, see `of_subjects`. ``"none"``: leave the windows as they are.
 
     Attributes
     ----------
@@ -55,3 +58,34 @@ class WindowScaler(TransformerMixin, BaseEstimator):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return the scaled windows as float32."""
         return ((X - self.center_) / self.scale_).astype(np.float32)
+
+
+def by_subject(estimator: BaseEstimator) -> bool:
+    """Return whether an estimator wants its windows scaled subject by subject."""
+    return getattr(getattr(estimator, "scaler", None), "kind", "") == "per_subject"
+
+
+def of_subjects(X: np.ndarray, subjects: Sequence[str]) -> np.ndarray:
+    """Subtract each subject's own median and divide by the subject's own interquartile range.
+
+    Uses no label, so a test subject may be scaled, too; but it takes all of the subject's windows,
+    later ones as well, which a device in use would not have.
+
+    Parameters
+    ----------
+    X
+        ``(n_windows, n_chans, n_times)``; each lead is scaled by itself.
+    subjects
+        Subject of each window ``(n_windows,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Scaled copy, float32.
+    """
+    scaled = np.empty(X.shape, np.float32)
+    subjects = np.asarray(subjects)
+    for subject in np.unique(subjects):
+        own = subjects == subject
+        scaled[own] = WindowScaler("global").fit(X[own]).transform(X[own])
+    return scaled

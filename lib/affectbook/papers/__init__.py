@@ -1,4 +1,7 @@
-"""One file per paper: parameters, claims, variants, deviations. Papers are found by listing."""
+"""One file per paper: parameters, claims, variants, deviations. Papers are found by listing.
+
+A file that starts with an underscore belongs to the paper it names and is none by itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from affectbook.errors import ParameterError
 
 def names() -> tuple[str, ...]:
     """Return the papers of this book, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
 def get(name: str) -> ModuleType:

@@ -7,18 +7,29 @@ abstract and the authors' code were at hand; every number of the paper's body is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from affectbook.claims import CHANCE, Claim, with_numbers
-from affectbook.errors import ParameterError
 from affectbook.experiments import Data, Setting, checked
+from affectbook.papers._hcmnet_sweeps import SWEEPS
+from affectbook.papers._hcmnet_variants import (
+    VARIANTS,
+    WHOLE,
+    network_options,
+    training_options,
+    whole,
+)
 from affectbook.protocols import PROTOCOLS
 from affectbook.scales import Scale
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
+
+__all__ = ["SWEEPS", "VARIANTS", "WHOLE", "network_options", "training_options", "whole"]
 
 TITLE = "HCMNet"
 HEADLINE = (
@@ -37,11 +48,21 @@ SCALES = {
         "two to three minutes on two quiet cores: 8 windows of 10 s a trial at 128 Hz, 3 folds, "
         "5 epochs (500 as published), batch 16 (256)",
     ),
+    "ablation": Scale(
+        None, 128, 10, 0, 6, 3, 5, 8, 5,
+        "a minute or two for each variant on one core: 6 windows of 10 s a trial at 128 Hz, 3 "
+        "folds (10 as published), 5 epochs (500), batch 8 (256)",
+    ),
+    "checkpoints": Scale(
+        None, 128, 10, 0, 6, 3, 30, 8, 12,
+        "as ablation, but up to 30 epochs, and 12 without progress (50 as published) before "
+        "training stops: long enough to overfit",
+    ),
     "recorded": Scale(
-        None, 128, 10, 0, 16, 5, 15, 32, 5,
-        "about an hour on two cores: windows of 10 s at 128 Hz (ours; not found in the paper), "
-        "at most 16 windows a trial, 5 folds (10 as published), at most 15 epochs (500), batch 32 "
-        "(256), patience 5 (50)",
+        None, 256, 10, 0, 6, 5, 3, 8, 3,
+        "about 20 minutes on one core for a protocol and a seed of the published network: 6 "
+        "windows of 10 s a trial at 256 Hz (length ours; not found in the paper), 5 folds (10 as "
+        "published), 3 epochs (500), batch 8 (256)",
     ),
     "paper": Scale(
         None, 256, 10, 0, None, 10, 500, 256, 50,
@@ -49,13 +70,6 @@ SCALES = {
         "Days on two cores",
     ),
 }  # fmt: skip
-
-VARIANTS: dict[str, dict[str, object]] = {
-    "published": {},
-    "pool_strides_8_8_2": {"pool_strides": (8, 8, 2)},
-    "without_bissm": {"bissm": False},
-    "without_nlcca": {"nlcca": False},
-}
 
 DEVIATIONS = (
     "Windows of 10 s without overlap and a 0.5 Hz high-pass are our choice: window length, "
@@ -74,7 +88,7 @@ _PERSONALISED = {"estimator": "hcmnet_personalised"}
 # With strides 8, 8, 2 the convolutions alone see several seconds, and the scans nine steps: only
 # the published strides test what the paper says of the scans.
 _AS_PUBLISHED = {"estimator": "hcmnet", "variant": "published"}
-_WITHOUT_BISSM = {"estimator": "hcmnet", "variant": "published+without_bissm"}
+_WITHOUT_BISSM = {"estimator": "hcmnet", "variant": "published+no_bissm"}
 _ABSTRACT = "abstract"
 
 
@@ -179,24 +193,6 @@ def setting(params: Params) -> Setting:
     return checked(Setting(paper="hcmnet", **values))
 
 
-def network_options(variant: str) -> dict[str, object]:
-    """Return the constructor options of a variant, such as ``"pool_strides_8_8_2+without_bissm"``.
-
-    Raises
-    ------
-    ParameterError
-        If a part of the name is unknown.
-    """
-    options: dict[str, object] = {}
-    for part in variant.split("+"):
-        if part not in VARIANTS:
-            raise ParameterError(
-                f"no variant {part!r}; there are {', '.join(VARIANTS)}, joined by +"
-            )
-        options |= VARIANTS[part]
-    return options
-
-
 def claims() -> list[Claim]:
     """Return the claims, with the numbers that readers have filled in."""
     return with_numbers(
@@ -212,7 +208,9 @@ def build(setting: Setting, data: Data, variant: str | None = None) -> BaseEstim
     """
     from affectbook.models.hcmnet import HCMNet
 
-    return _network(HCMNet, setting, data, **network_options(variant or setting.variant))
+    variant = variant or setting.variant
+    training = training_options(variant)
+    return _network(HCMNet, setting, data, training, **network_options(variant))
 
 
 def reference_models(setting: Setting, data: Data) -> dict[str, BaseEstimator]:
@@ -228,7 +226,13 @@ def reference_models(setting: Setting, data: Data) -> dict[str, BaseEstimator]:
     }
 
 
-def _network(module: type, setting: Setting, data: Data, **options: object) -> BaseEstimator:
+def _network(
+    module: type,
+    setting: Setting,
+    data: Data,
+    training: Mapping[str, object] = MappingProxyType({}),
+    **options: object,
+) -> BaseEstimator:
     from affectbook.models.network import WindowNet
     from affectbook.models.scaling import WindowScaler
 
@@ -238,8 +242,9 @@ def _network(module: type, setting: Setting, data: Data, **options: object) -> B
         **{f"module__{name}": value for name, value in (shape | options).items()},
         max_epochs=setting.epochs,
         batch_size=setting.batch_size,
-        patience=setting.patience,
-        scaler=WindowScaler("per_index"),
+        patience=training.get("patience", setting.patience),
+        checkpoint=training.get("checkpoint", "best"),
+        scaler=WindowScaler(training.get("scaler", "per_index")),
         seed=setting.seed,
         device=setting.device,
     )

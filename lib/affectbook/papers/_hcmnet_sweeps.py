@@ -1,0 +1,96 @@
+"""Sweeps of HCMNet: every evaluation whose scores the chapter shows as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from affectbook.papers._hcmnet_variants import VARIANTS, WHOLE
+from affectbook.scales import Cell, cells
+
+_EEGMAT = {"dataset": "eegmat", "tier": "open"}
+_SHUFFLED = "shuffled_windows_as_published"
+_ABLATED = tuple(name for name in VARIANTS if name not in (*WHOLE, "fixed_epochs"))
+
+
+def _recorded() -> Iterator[Cell]:
+    """Yield the published network on eegmat; what matters most comes first."""
+    own = _EEGMAT | {"scale": "recorded"}
+    honest = ("group_kfold_subject", _SHUFFLED)
+    for placebo in (False, True):
+        names = ("majority", "hrv_logistic", "fingerprint")
+        yield from cells("references", own, {"protocol": honest}, names=names, placebo=placebo)
+    whole = own | {"variant": "published"}
+    for seed in range(3):
+        yield Cell("network", whole | {"seed": seed})
+        yield Cell("network", own | {"variant": "published+no_bissm", "seed": seed})
+        if seed == 0:
+            yield Cell("network", whole | {"protocol": _SHUFFLED})
+            yield Cell("network", whole | {"protocol": _SHUFFLED}, {"placebo": True})
+    axes = {"seed": range(3), "protocol": honest}
+    yield from cells("references", own, axes, names=("small_cnn",))
+    yield from cells("references", own, {"protocol": honest}, names=("small_cnn",), placebo=True)
+    for seed in (1, 2):
+        yield Cell("network", whole | {"protocol": _SHUFFLED, "seed": seed})
+    yield Cell("network", whole, {"placebo": True})
+
+
+def _drivedb() -> Iterator[Cell]:
+    """Yield the strided network and its references on the two drivers, as far as they go."""
+    own = {"dataset": "drivedb", "tier": "open", "scale": "recorded"}
+    names = ("majority", "hrv_logistic", "fingerprint", "small_cnn")
+    protocols = ("leave_one_subject_out", "leave_one_segment_out", _SHUFFLED)
+    for protocol, placebo in product(protocols, (False, True)):
+        setting = own | {"protocol": protocol, "variant": "pool_strides_8_8_2"}
+        yield Cell("network", setting, {"placebo": placebo})
+        yield Cell("references", setting, {"names": names, "placebo": placebo})
+
+
+def _ablations() -> Iterator[Cell]:
+    """Yield the strided network with one part changed, seed by seed."""
+    strided = "pool_strides_8_8_2"
+    variants = (strided, *(f"{strided}+{name}" for name in _ABLATED if name != "last_checkpoint"))
+    own = _EEGMAT | {"scale": "ablation"}
+    yield from cells("network", own, {"seed": range(3), "variant": variants})
+
+
+def _scans() -> Iterator[Cell]:
+    """Yield what can stand in for the scans where they have long sequences to read."""
+    parts = ("", "+no_bissm", "+forward_only", "+backward_only", "+bilstm", "+unpadded")
+    own = _EEGMAT | {"scale": "ablation", "seconds": 5.0}
+    yield from cells(
+        "network", own, {"seed": range(3), "variant": [f"published{p}" for p in parts]}
+    )
+
+
+def _checkpoints() -> Iterator[Cell]:
+    """Yield one training judged by its best, its last and a fixed epoch."""
+    parts = ("", "+last_checkpoint", "+fixed_epochs")
+    own = _EEGMAT | {"scale": "checkpoints"}
+    variants = [f"pool_strides_8_8_2{part}" for part in parts]
+    yield from cells("network", own, {"seed": range(3), "variant": variants})
+
+
+def _personalisation() -> Iterator[Cell]:
+    """Yield the adaptation to new people, on their labels and on coins."""
+    own = _EEGMAT | {"scale": "ablation"}
+    for seed, choice, placebo in product(range(3), ("prefix", "random"), (False, True)):
+        yield Cell("personalisation", own | {"seed": seed}, {"choice": choice, "placebo": placebo})
+
+
+def _probes() -> Iterator[Cell]:
+    """Yield what is inside the published network, trained and untrained."""
+    own = _EEGMAT | {"scale": "ablation", "variant": "published"}
+    for seed, trained in product(range(3), (True, False)):
+        yield Cell("probe", own | {"seed": seed}, {"trained": trained})
+
+
+SWEEPS: dict[str, tuple[Cell, ...]] = {
+    "recorded": tuple(_recorded()),
+    "drivedb": tuple(_drivedb()),
+    "ablations": tuple(_ablations()),
+    "scans": tuple(_scans()),
+    "checkpoints": tuple(_checkpoints()),
+    "personalisation": tuple(_personalisation()),
+    "probes": tuple(_probes()),
+}

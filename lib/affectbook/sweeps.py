@@ -1,0 +1,210 @@
+"""Sweeps: many evaluations of one paper, each kept as soon as it is done, recorded together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+from affectbook import datasets, papers, params, provenance, results
+from affectbook.closure import closure, code_hash
+from affectbook.errors import ParameterError, RunError
+from affectbook.files import build_dir, project_root, write_text
+from affectbook.scales import Cell
+
+TABLES = ("scores.csv", "predictions.csv", "histories.csv")
+# What draws, renders, judges or starts does not decide a score.
+_NOT_COMPUTING = tuple(
+    f"affectbook.{name}"
+    for name in (
+        "bookbuild", "claims", "errors", "figures", "files", "pages", "params", "provenance",
+        "runpage", "runs", "scales", "summary",
+    )
+)  # fmt: skip
+
+
+def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers: int = 1) -> Path:
+    """Evaluate the cells of a sweep that are not done yet; return the folder of all of them.
+
+    A cell is kept when it is finished, whole or not at all, and is not repeated unless its
+    parameters, its data or the code that computes it have changed.
+
+    Parameters
+    ----------
+    paper, name
+        A module of ``affectbook.papers`` and a key of its ``SWEEPS``.
+    only
+        Parameters that restrict the sweep to the cells that have these values, as text.
+    workers
+        Processes; each uses one thread.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such sweep, or no cell has these values.
+    DataNotFoundError
+        If real data are not there.
+    """
+    todo = chosen(paper, name, only or {})
+    folder = build_dir("sweeps", paper, name)
+    keys = [key(paper, cell) for cell in todo]
+    print(f"Sweep {name} of {paper}: {len(todo)} cells, {workers} process(es)", flush=True)
+    missing = [
+        (cell, folder / own)
+        for cell, own in zip(todo, keys, strict=True)
+        if not (folder / own).is_dir()
+    ]
+    print(f"{len(todo) - len(missing)} done before", flush=True)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    started = time.monotonic()
+    for i, (cell, seconds) in enumerate(_evaluated(paper, missing, workers), 1):
+        left = (time.monotonic() - started) / i * (len(missing) - i)
+        print(f"[{i}/{len(missing)}] {cell}: {seconds:.0f} s; about {left / 60:.0f} min left",
+              flush=True)  # fmt: skip
+    return folder
+
+
+def _evaluated(
+    paper: str, missing: Sequence[tuple[Cell, Path]], workers: int
+) -> Iterator[tuple[Cell, float]]:
+    """Yield each cell when it is done, with the seconds it took."""
+    # Spawned processes read the number of threads; this one has loaded its libraries already.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(evaluate, paper, *one): one[0] for one in missing}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def evaluate(paper: str, cell: Cell, folder: Path) -> float:
+    """Evaluate one cell into a folder of its own; return the seconds it took."""
+    from affectbook.analyses import ANALYSES
+    from affectbook.experiments import Experiment, load
+
+    started = time.monotonic()
+    module = papers.get(paper)
+    os.environ["AFFECTBOOK_RUN_KEY"] = folder.name
+    setting = module.setting(module.Params(**cell.parameters))
+    experiment = Experiment(setting, load(setting))
+    ANALYSES[cell.analysis](module, experiment, **cell.options)
+    seconds = time.monotonic() - started
+    unfinished = folder.with_name(f".running-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for table, frames in zip(
+        TABLES, (experiment.rows, experiment.predictions, experiment.histories), strict=True
+    ):
+        if frames:
+            results.write_rows(pd.concat(frames, ignore_index=True), unfinished / table)
+    data = {
+        "dataset": setting.dataset,
+        "tier": setting.tier,
+        "sha256": datasets.content_hash(setting.dataset, experiment.data.folder),
+        "windows": list(experiment.data.X.shape),
+    }
+    root = project_root()
+    made = provenance.collect(root, asdict(setting), computing_code(root, paper, cell), seconds)
+    told = {"key": folder.name, "analysis": cell.analysis, "options": dict(cell.options)}
+    write_text(unfinished / "made.json", json.dumps(told | {"data": data} | made, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.replace(folder)
+    return seconds
+
+
+def chosen(paper: str, name: str, only: Mapping[str, str]) -> list[Cell]:
+    """Return the cells of a sweep that have these values."""
+    module = papers.get(paper)
+    sweeps = getattr(module, "SWEEPS", {})
+    if name not in sweeps:
+        raise ParameterError(f"{paper} has no sweep {name!r}; it has {', '.join(sweeps) or 'none'}")
+    values = asdict(params.parse(module.Params, only))
+    found = [
+        cell
+        for cell in sweeps[name]
+        if all(asdict(module.Params(**cell.parameters))[key] == values[key] for key in only)
+    ]
+    if not found:
+        raise ParameterError(f"no cell of the sweep {name} has {dict(only)}")
+    return found
+
+
+def key(paper: str, cell: Cell) -> str:
+    """Return 12 hexadecimal digits for parameters, data and the code that computes a cell."""
+    module, root = papers.get(paper), project_root()
+    setting = module.setting(module.Params(**cell.parameters))
+    data = ""
+    if setting.tier != "simulated":
+        folder = datasets.prepare(setting.dataset, setting.tier)
+        chosen = datasets.subjects(setting.dataset, folder)[: setting.subjects]
+        data = datasets.content_hash(setting.dataset, folder, chosen)
+    code = [code_hash(path) for path in computing_code(root, paper, cell)]
+    told = [cell.analysis, asdict(setting), dict(cell.options), _resolved(module, setting), data]
+    text = json.dumps([*told, code], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _resolved(module: object, setting: object) -> object:
+    """Return what the paper's own file says of a variant: the file itself is not hashed."""
+    options = (module.network_options, module.training_options)
+    return [one(setting.variant) for one in options]
+
+
+def computing_code(root: Path, paper: str, cell: Cell) -> list[Path]:
+    """Return the files that decide the scores of a cell.
+
+    The paper's own file, which holds claims and prose, is not among them; what it says of a
+    variant is part of the key by itself.
+    """
+    start = "import affectbook.experiments\nimport affectbook.models"
+    extra = {"personalisation": "personalise", "probe": "probes"}.get(cell.analysis)
+    start += f"\nimport affectbook.{extra}" if extra else ""
+    module = "affectbook.papers." + paper
+    found = closure(f"{start}\nimport {module}", root / "lib", leave_out=_NOT_COMPUTING)
+    own = (root / "lib").joinpath(*module.split(".")).with_suffix(".py")
+    return [path for path in found if path != own and path.parent.name != "papers"]
+
+
+def collect(folder: Path, keys: Iterable[str] | None = None) -> dict[str, object]:
+    """Return the tables of finished cells, joined, and one provenance for all.
+
+    Parameters
+    ----------
+    folder
+        As `run` returned it.
+    keys
+        Cells wanted; all that are there unless given.
+
+    Raises
+    ------
+    RunError
+        If a wanted cell is not there.
+    """
+    names = (
+        list(keys)
+        if keys is not None
+        else sorted(p.parent.name for p in folder.glob("*/made.json"))
+    )
+    missing = [name for name in names if not (folder / name / "made.json").is_file()]
+    if missing or not names:
+        raise RunError(f"no finished cell in {folder}: {', '.join(missing) or 'nothing is there'}")
+    made = [json.loads((folder / name / "made.json").read_text(encoding="utf-8")) for name in names]
+    tables = {}
+    for table in TABLES:
+        parts = [folder / name / table for name in names]
+        frames = [
+            pd.read_csv(path, dtype=str, keep_default_na=False) for path in parts if path.is_file()
+        ]
+        if frames:
+            tables[table] = pd.concat(frames, ignore_index=True)
+    return {"tables": tables, "made": made}
