@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Cell:
 
     analysis: str
     parameters: Mapping[str, object]
-    options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def __str__(self) -> str:
         told = {**self.parameters, **self.options}
