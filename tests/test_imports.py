@@ -13,14 +13,15 @@ LAYERS = (
     {"errors", "files", "params", "cache", "scales", "notebook", "closure"},
     {"datasets", "simulate"},
     {"windows", "features", "augment"},
-    {"protocols", "audit"},
+    {"protocols", "audit", "scoring"},
     {"models", "pretrain", "evaluate"},
     {"results", "claims"},
-    {"experiments", "summary"},
+    {"experiments", "summary", "personalise", "probes"},
     {"figures"},
-    {"papers"},
+    {"papers", "analyses"},
     {"pages", "benchmarks", "scan_figure"},
     {"execute", "provenance", "runpage", "bookbuild"},
+    {"sweeps"},
     {"runs"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

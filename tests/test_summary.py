@@ -24,7 +24,7 @@ def run(n_subjects: int = 12, **context: object) -> pd.DataFrame:
         (like_everyone(n_subjects, 0.48), {"protocol": HONEST, "placebo": True}),
         (like_everyone(n_subjects, 0.5),
          {"protocol": HONEST, "estimator": "majority", "variant": ""}),
-        (like_everyone(n_subjects, 0.4), {"protocol": HONEST, "variant": "without_bissm"}),
+        (like_everyone(n_subjects, 0.4), {"protocol": HONEST, "variant": "no_bissm"}),
     ]  # fmt: skip
     parts = [scores_of(tables, **context | own) for tables, own in kinds]
     return pd.concat(parts, ignore_index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
-from affectbook import audit, datasets, evaluate, protocols, results, windows
+from affectbook import audit, datasets, evaluate, protocols, results, scoring, windows
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.errors import ParameterError
 from affectbook.files import build_dir, write_text
@@ -83,6 +84,13 @@ class Data:
     def n_outputs(self) -> int:
         """Number of classes."""
         return len(self.rule.classes)
+
+    def content_hash(self) -> str:
+        """Return a SHA-256 of windows, labels and `meta`: all that a score is computed from."""
+        total = hashlib.sha256(np.ascontiguousarray(self.X).tobytes())
+        total.update(self.y.tobytes())
+        total.update(self.meta.to_csv(index=False, float_format="%.6f").encode())
+        return total.hexdigest()
 
     def counts(self) -> pd.DataFrame:
         """Windows, trials and subjects of each class."""
@@ -230,7 +238,7 @@ class Experiment:
             "protocol": splitter.name,
             "placebo": placebo,
         }
-        rows = results.score_rows(
+        rows = scoring.score_rows(
             done.predictions, context, n_outputs=n_outputs, seed=self.setting.seed
         )
         self.rows.append(rows)
@@ -242,7 +250,7 @@ class Experiment:
 
     def context(self) -> dict[str, object]:
         """Return what all score rows of these windows have in common."""
-        context = {name: getattr(self.setting, name, None) for name in results.CONTEXT}
+        context = {name: getattr(self.setting, name, None) for name in scoring.CONTEXT}
         context["label_rule"] = self.data.rule.name
         context["run_key"] = os.environ.get("AFFECTBOOK_RUN_KEY", "")
         return context

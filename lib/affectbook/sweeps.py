@@ -9,27 +9,34 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 
-from affectbook import datasets, papers, params, provenance, results
+from affectbook import papers, params, provenance, results
+from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
 from affectbook.errors import ParameterError, RunError
+from affectbook.experiments import Data, Experiment, Setting, load
 from affectbook.files import build_dir, project_root, write_text
 from affectbook.scales import Cell
 
 TABLES = ("scores.csv", "predictions.csv", "histories.csv")
-# What draws, renders, judges or starts does not decide a score.
+# The code that decides a score: what these analyses start from, and whatever that imports, ...
+_COMPUTING = {
+    "network": ("experiments", "models.network", "models.scaling"),
+    "references": ("experiments", "models.network", "models.reference", "models.small_cnn"),
+    "personalisation": ("experiments", "models.network", "models.scaling", "personalise"),
+    "probe": ("experiments", "models.network", "models.scaling", "probes"),
+}
+# ... but for what decides nothing, and for what makes the windows: their content is hashed itself.
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
-    for name in (
-        "bookbuild", "claims", "errors", "figures", "files", "pages", "params", "provenance",
-        "runpage", "runs", "scales", "summary",
-    )
-)  # fmt: skip
+    for name in ("datasets", "errors", "files", "results", "scales", "simulate", "windows")
+)
 
 
 def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers: int = 1) -> Path:
@@ -90,15 +97,11 @@ def _evaluated(
 
 def evaluate(paper: str, cell: Cell, folder: Path) -> float:
     """Evaluate one cell into a folder of its own; return the seconds it took."""
-    from affectbook.analyses import ANALYSES
-    from affectbook.experiments import Experiment, load
-
     started = time.monotonic()
-    module = papers.get(paper)
     os.environ["AFFECTBOOK_RUN_KEY"] = folder.name
-    setting = module.setting(module.Params(**cell.parameters))
+    setting = setting_of(paper, cell)
     experiment = Experiment(setting, load(setting))
-    ANALYSES[cell.analysis](module, experiment, **cell.options)
+    ANALYSES[cell.analysis](papers.get(paper), experiment, **cell.options)
     seconds = time.monotonic() - started
     unfinished = folder.with_name(f".running-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -110,7 +113,7 @@ def evaluate(paper: str, cell: Cell, folder: Path) -> float:
     data = {
         "dataset": setting.dataset,
         "tier": setting.tier,
-        "sha256": datasets.content_hash(setting.dataset, experiment.data.folder),
+        "sha256": experiment.data.content_hash(),
         "windows": list(experiment.data.X.shape),
     }
     root = project_root()
@@ -140,39 +143,51 @@ def chosen(paper: str, name: str, only: Mapping[str, str]) -> list[Cell]:
 
 
 def key(paper: str, cell: Cell) -> str:
-    """Return 12 hexadecimal digits for parameters, data and the code that computes a cell."""
-    module, root = papers.get(paper), project_root()
-    setting = module.setting(module.Params(**cell.parameters))
-    data = ""
-    if setting.tier != "simulated":
-        folder = datasets.prepare(setting.dataset, setting.tier)
-        chosen = datasets.subjects(setting.dataset, folder)[: setting.subjects]
-        data = datasets.content_hash(setting.dataset, folder, chosen)
-    code = [code_hash(path) for path in computing_code(root, paper, cell)]
-    told = [cell.analysis, asdict(setting), dict(cell.options), _resolved(module, setting), data]
-    text = json.dumps([*told, code], sort_keys=True, default=str)
+    """Return 12 hexadecimal digits for the parameters, windows and code of a cell."""
+    setting, root = setting_of(paper, cell), project_root()
+    files = computing_code(root, paper, cell)
+    code = {path.relative_to(root).as_posix(): code_hash(path) for path in files}
+    told = [cell.analysis, asdict(setting), dict(cell.options), _resolved(paper, setting)]
+    text = json.dumps([*told, _loaded(_windows_of(setting)).content_hash(), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _resolved(module: object, setting: object) -> object:
+def setting_of(paper: str, cell: Cell) -> Setting:
+    """Return the resolved setting of a cell."""
+    module = papers.get(paper)
+    return module.setting(module.Params(**cell.parameters))
+
+
+def _windows_of(setting: Setting) -> Setting:
+    """Return a setting with the same windows for all that differ in nothing these depend on."""
+    seed = setting.seed if setting.tier == "simulated" else 0
+    same = {"variant": "", "protocol": "", "epochs": 0, "batch_size": 0, "patience": 0}
+    return replace(setting, **same, scale="", n_splits=0, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _loaded(setting: Setting) -> Data:
+    return load(setting)
+
+
+def _resolved(paper: str, setting: Setting) -> list[object]:
     """Return what the paper's own file says of a variant: the file itself is not hashed."""
-    options = (module.network_options, module.training_options)
-    return [one(setting.variant) for one in options]
+    module = papers.get(paper)
+    return [one(setting.variant) for one in (module.network_options, module.training_options)]
 
 
 def computing_code(root: Path, paper: str, cell: Cell) -> list[Path]:
-    """Return the files that decide the scores of a cell.
+    """Return the files that decide the scores of a cell, given its windows.
 
     The paper's own file, which holds claims and prose, is not among them; what it says of a
     variant is part of the key by itself.
     """
-    start = "import affectbook.experiments\nimport affectbook.models"
-    extra = {"personalisation": "personalise", "probe": "probes"}.get(cell.analysis)
-    start += f"\nimport affectbook.{extra}" if extra else ""
-    module = "affectbook.papers." + paper
-    found = closure(f"{start}\nimport {module}", root / "lib", leave_out=_NOT_COMPUTING)
-    own = (root / "lib").joinpath(*module.split(".")).with_suffix(".py")
-    return [path for path in found if path != own and path.parent.name != "papers"]
+    modules = [f"affectbook.{name}" for name in _COMPUTING[cell.analysis]]
+    if cell.analysis != "references":
+        modules.append(papers.get(paper).NETWORK)
+    start = "\n".join(f"import {module}" for module in modules)
+    found = closure(start, root / "lib", leave_out=_NOT_COMPUTING)
+    return [path for path in found if path.suffix == ".py" and path.parent.name != "datasets"]
 
 
 def collect(folder: Path, keys: Iterable[str] | None = None) -> dict[str, object]:

@@ -170,8 +170,13 @@ def test_every_variant_builds_and_answers(setting, data, paper, variants) -> Non
 @every
 def test_variants_are_different_networks(setting, data, paper) -> None:
     def outline(variant: str) -> tuple:
-        module = paper.build(setting, data, variant).initialize().module_
-        return sum(p.numel() for p in module.parameters()), str(module)
+        net = paper.build(setting, data, variant).initialize()
+        torch.manual_seed(0)
+        x = torch.randn(1, *data.X.shape[1:])
+        with torch.no_grad():
+            answer = net.module_.eval()(x)[0, 0].item()
+        trained = (net.scaler.kind, net.checkpoint, net.patience)
+        return sum(p.numel() for p in net.module_.parameters()), answer, trained
 
     assert len({outline(variant) for variant in paper.VARIANTS}) == len(paper.VARIANTS)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SWEEPS", "VARIANTS", "WHOLE", "network_options", "training_options", "whole"]
 
 TITLE = "HCMNet"
+NETWORK = "affectbook.models.hcmnet"
 HEADLINE = (
     "State of the art from wearable ECG: what a convolutional-Mamba network learns is better than "
     "heart rate variability"
