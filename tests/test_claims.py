@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders import like_everyone, scores_of, spread_out
+from builders import like_everyone, spread_out
+from builders import scores_of as scores_of_one_seed
 
 from affectbook import claims, results
 from affectbook.claims import CHANCE, Claim
@@ -27,6 +28,12 @@ ABOVE = Claim("above", "Above chance", "abstract", "balanced_accuracy", left=NET
 BELOW = Claim("below", "Below chance", "abstract", "balanced_accuracy", left=CHANCE, right=NETWORK)
 NARROW = spread_out(12, 0.66, 0.74)  # 70 %, interval about 1 point to either side
 WIDE = spread_out(12, 0.45, 0.95)
+
+
+def scores_of(tables: dict, seeds: range = range(3), **context: object) -> pd.DataFrame:
+    """Return score rows of three seeds that agree, as few as decide anything."""
+    parts = [scores_of_one_seed(tables, seed=seed, **context) for seed in seeds]
+    return pd.concat(parts, ignore_index=True)
 
 
 def published(tables: dict, **context: object) -> pd.DataFrame:
@@ -332,8 +339,52 @@ def test_an_ablation_is_compared_with_its_own_whole() -> None:
     assert the_verdict(claim, rows[0]).word == "untested"
 
 
-def test_the_why_counts_the_seeds() -> None:
-    one = both(spread_out(12, 0.7, 0.9), spread_out(12, 0.6, 0.8))
-    assert "1 seed," in the_verdict(BETTER, one).why
-    two = pd.concat([one, one.assign(seed=1)], ignore_index=True)
-    assert "2 seeds," in the_verdict(BETTER, two).why
+def test_two_seeds_of_a_network_decide_nothing() -> None:
+    better, worse = spread_out(12, 0.7, 0.9), spread_out(12, 0.4, 0.6)
+    for n_seeds, word in ((1, "undecided on"), (2, "undecided on"), (3, "holds on")):
+        verdict = the_verdict(BETTER, both(better, worse, seeds=range(n_seeds)))
+        assert verdict.word == word
+        assert f"{n_seeds} seed{'s' if n_seeds > 1 else ''}," in verdict.why
+
+
+def test_only_the_seeds_that_both_sides_have_are_compared() -> None:
+    network = scores_of(spread_out(12, 0.7, 0.9), seeds=range(5))
+    cnn = scores_of(spread_out(12, 0.4, 0.6), seeds=range(2, 4), estimator="small_cnn", variant="")
+    verdict = the_verdict(BETTER, pd.concat([network, cnn], ignore_index=True))
+    assert verdict.word == "undecided on" and "2 seeds" in verdict.why
+    lone = scores_of(spread_out(12, 0.4, 0.6), seeds=range(7, 8), estimator="small_cnn", variant="")
+    assert the_verdict(BETTER, pd.concat([network, lone])).word == "untested"
+
+
+def test_a_model_that_depends_on_no_seed_needs_but_one() -> None:
+    claim = Claim(**vars(BETTER) | {"right": {"estimator": "hrv_logistic"}})
+    hrv = scores_of(spread_out(12, 0.4, 0.6), seeds=range(1), estimator="hrv_logistic", variant="")
+    for n_seeds, word in ((2, "undecided on"), (3, "holds on")):
+        network = scores_of(spread_out(12, 0.7, 0.9), seeds=range(n_seeds))
+        assert the_verdict(claim, pd.concat([network, hrv], ignore_index=True)).word == word
+    alone = Claim(**vars(BETTER) | {"left": {"estimator": "hrv_logistic"}, "right": CHANCE})
+    verdict = the_verdict(alone, scores_of(spread_out(12, 0.7, 0.9), seeds=range(1),
+                                           estimator="hrv_logistic", variant=""))  # fmt: skip
+    assert verdict.word == "holds on" and "no seed in it" in verdict.why
+
+
+def test_each_scale_is_judged_by_itself_and_only_those_the_claim_names() -> None:
+    rows = pd.concat(
+        [
+            both(spread_out(12, 0.7, 0.9), spread_out(12, 0.4, 0.6), scale="recorded"),
+            both(spread_out(12, 0.4, 0.6), spread_out(12, 0.7, 0.9), scale="ablation"),
+        ]
+    )
+    assert the_verdict(BETTER, rows).word == "holds on"
+    wider = Claim(**vars(BETTER) | {"scales": ("recorded", "ablation")})
+    words = {one.why.split("scale ")[1]: one.word for one in claims.judge([wider], rows)}
+    assert words == {"recorded": "holds on", "ablation": "does not hold on"}
+
+
+def test_a_side_may_be_the_placebo() -> None:
+    control = Claim(**vars(BETTER) | {"right": {**NETWORK, "placebo": True}})
+    rows = pd.concat(
+        [scores_of(spread_out(12, 0.7, 0.9)), scores_of(spread_out(12, 0.4, 0.6), placebo=True)]
+    )
+    assert the_verdict(control, rows).word == "holds on"
+    assert the_verdict(ABOVE, rows).score.value == pytest.approx(0.3)

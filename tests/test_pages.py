@@ -42,7 +42,10 @@ def recorded_in(root: Path, share: float) -> None:
                 "estimator": estimator, "variant": variant, "protocol": protocol,
                 "placebo": placebo,
             }  # fmt: skip
-            parts.append(results.score_rows(predictions(own), context, n_outputs=2, seed=0))
+            parts += [
+                results.score_rows(predictions(own), context, n_outputs=2, seed=seed)
+                for seed in range(3)
+            ]
     folder = root / "results" / "recorded" / "eegmat_test"
     results.write_rows(pd.concat(parts), folder / "scores.csv")
     made = {

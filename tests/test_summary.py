@@ -35,10 +35,10 @@ def column(table: pd.DataFrame, position: int = 0) -> dict[str, str]:
 
 
 def test_every_cell_comes_from_its_rows() -> None:
-    table = summary.headline(run(), "hcmnet")
+    table = summary.headline(run(), "hcmnet", variants=["published"])
     assert table.columns[1:].tolist() == ["eegmat, rest_arithmetic, open"]
     cells = column(table)
-    assert cells["network"] == "published"
+    assert cells["network"] == "published, 1 seed"
     assert cells["as published"] == "94.0 %"
     assert cells["placebo, as published"] == "92.0 % (chance 50 %)"
     assert cells["honest"].startswith("62.0 %") and HONEST in cells["honest"]
@@ -52,11 +52,12 @@ def test_every_cell_comes_from_its_rows() -> None:
 
 def test_there_is_a_column_per_data_set_and_no_ablation() -> None:
     rows = pd.concat([run(), run(dataset="wesad", tier="simulated")], ignore_index=True)
-    table = summary.headline(rows, "hcmnet")
+    table = summary.headline(rows, "hcmnet", variants=["published"])
     assert table.columns[1:].tolist() == [
         "eegmat, rest_arithmetic, open", "wesad, rest_arithmetic, simulated",
     ]  # fmt: skip
-    assert "without" not in table.to_string()
+    assert "no_bissm" not in table.to_string()
+    assert "no_bissm" in summary.headline(rows, "hcmnet").to_string()
 
 
 def test_runs_are_kept_apart() -> None:
@@ -64,7 +65,7 @@ def test_runs_are_kept_apart() -> None:
         [run().assign(record="first"), run(n_subjects=5).assign(record="second")],
         ignore_index=True,
     )
-    table = summary.headline(rows, "hcmnet")
+    table = summary.headline(rows, "hcmnet", variants=["published"])
     assert [column(table, i)["verdict"] for i in (0, 1)] == [
         "above chance", "undecided (under 10 subjects)",
     ]  # fmt: skip

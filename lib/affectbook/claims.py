@@ -20,8 +20,11 @@ from affectbook.results import Interval
 
 WIDEST_HALF_WIDTH = 0.05
 FEWEST_SUBJECTS = 10
+FEWEST_SEEDS = 3
 CHANCE = "chance"
 DECIDING_SCALES = ("recorded", "paper")
+# These give the same answer whatever the seed.
+DETERMINISTIC = ("majority", "hrv_logistic", "fingerprint")
 NUMBER_COLUMNS = ["paper", "claim", "value", "table", "page", "entered_by"]
 Side = Mapping[str, object]
 
@@ -47,7 +50,10 @@ class Claim:
     number : float or None
         The published score, 0 to 1; None is "not found".
     left, right : mapping or ``"chance"``
-        The two sides of a directional claim, left > right, as values of score-row columns.
+        The two sides of a directional claim, left > right, as values of score-row columns. A side
+        that does not name `placebo` means the labels of the data set.
+    scales : tuple of str
+        Scales whose rows decide the claim; each is judged by itself.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Claim:
     number: float | None = None
     left: Side | str = field(default_factory=dict)
     right: Side | str = field(default_factory=dict)
+    scales: tuple[str, ...] = DECIDING_SCALES
 
     @property
     def directional(self) -> bool:
@@ -106,7 +113,8 @@ def judge_number(claim: Claim, rows: pd.DataFrame) -> Verdict:
             claim, "not comparable", claim.dataset, NOTHING, "the paper's number: not found"
         )
     own = results.select(
-        rows, dataset=claim.dataset, label_rule=claim.label_rule, protocol=claim.protocol,
+        rows[rows["scale"].isin(claim.scales)],
+        dataset=claim.dataset, label_rule=claim.label_rule, protocol=claim.protocol,
         placebo=False, **claim.left,
     )  # fmt: skip
     if own.empty:
@@ -124,6 +132,7 @@ def judge_number(claim: Claim, rows: pd.DataFrame) -> Verdict:
 
 def side(rows: pd.DataFrame, where: Side) -> pd.DataFrame:
     """Return the rows of one side; a tuple of values means the first that was run."""
+    where = where if "placebo" in where or "estimator" not in where else {"placebo": False, **where}
     for column, wanted in where.items():
         options = wanted if isinstance(wanted, tuple) else (wanted,)
         matches = (rows[rows[column] == option] for option in options)
@@ -161,38 +170,66 @@ def _paired(
             ({**left, "variant": a}, {**right, "variant": b})
             for a, b in zip(*variants, strict=True)
         ]
-    tried = [(side(rows, a), side(rows, b)) for a, b in pairs]
+    tried = [_same_seeds(side(rows, a), side(rows, b)) for a, b in pairs]
     return next((pair for pair in tried if len(pair[0]) and len(pair[1])), tried[-1])
+
+
+def _same_seeds(left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both sides with the seeds they share, unless one of them depends on no seed."""
+    if any(one["estimator"].isin(DETERMINISTIC).all() for one in (left, right)):
+        return left, right
+    shared = set(left["seed"]) & set(right["seed"])
+    return left[left["seed"].isin(shared)], right[right["seed"].isin(shared)]
 
 
 def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     """Decide on left > right, on each real data set that has both sides under the protocol.
 
-    Where a data set was scored under several label rules, each of them gets its own verdict.
+    Where a data set was scored under several label rules or scales, each gets its own verdict.
     """
     verdicts = []
-    real = results.select(rows, placebo=False)
-    n_rules = real.groupby("dataset")["label_rule"].nunique()
-    for (dataset, rule), everything in real.groupby(["dataset", "label_rule"], sort=True):
+    rows = rows[rows["scale"].isin(claim.scales)]
+    n_rules = rows.groupby("dataset")["label_rule"].nunique()
+    for (dataset, rule, scale), everything in rows.groupby(
+        ["dataset", "label_rule", "scale"], sort=True
+    ):
         own = side(everything, {"protocol": claim.protocol})
         sides = _paired(own, claim.left, claim.right)
         gap = _gap(*sides, claim.metric)
         if gap.n_subjects == 0:
             continue
-        few = gap.n_subjects < FEWEST_SUBJECTS
-        word = "undecided on"
-        if not few and gap.low > 0:
-            word = "holds on"
-        elif not few and gap.high < 0:
-            word = "does not hold on"
-        n_seeds = own["seed"].nunique()
-        why = f"{points(gap)}, {gap.n_subjects} subjects, {n_seeds} seed"
-        why += f"{'s' if n_seeds > 1 else ''}, {own['protocol'].iloc[0]}"
+        n_seeds = _seeds(sides)
+        why = f"{points(gap)}, {gap.n_subjects} subjects, {_told(n_seeds)}"
+        why += f"{own['protocol'].iloc[0]}, scale {scale}"
         why += f", {rule}" if n_rules[dataset] > 1 else ""
-        verdicts.append(Verdict(claim, word, str(dataset), gap, why))
+        verdicts.append(Verdict(claim, _word(gap, n_seeds), str(dataset), gap, why))
     return verdicts or [
         Verdict(claim, "untested", "", NOTHING, "no real data with both sides at hand")
     ]
+
+
+def _word(gap: Interval, n_seeds: int | None) -> str:
+    """Return the verdict on a difference: few subjects or few seeds decide nothing."""
+    few = gap.n_subjects < FEWEST_SUBJECTS or (n_seeds is not None and n_seeds < FEWEST_SEEDS)
+    if few or not (gap.low > 0 or gap.high < 0):
+        return "undecided on"
+    return "holds on" if gap.low > 0 else "does not hold on"
+
+
+def _seeds(sides: Sequence[pd.DataFrame | str]) -> int | None:
+    """Return the fewest seeds of any side; None where no side depends on a seed."""
+    counts = [
+        rows["seed"].nunique()
+        for rows in sides
+        if not isinstance(rows, str) and not rows["estimator"].isin(DETERMINISTIC).all()
+    ]
+    return min(counts, default=None)
+
+
+def _told(n_seeds: int | None) -> str:
+    if n_seeds is None:
+        return "no seed in it, "
+    return f"{n_seeds} seed{'s' if n_seeds > 1 else ''}, "
 
 
 def points(gap: Interval) -> str:
@@ -204,9 +241,9 @@ def points(gap: Interval) -> str:
 def judge(claims: Sequence[Claim], rows: pd.DataFrame) -> list[Verdict]:
     """Decide on every claim from score rows.
 
-    Rows of simulated data, and of scales too small to decide anything, are left out first.
+    Rows of simulated data, and of scales that do not decide a claim, are left out first.
     """
-    real = rows[(rows["tier"] != "simulated") & rows["scale"].isin(DECIDING_SCALES)]
+    real = rows[rows["tier"] != "simulated"]
     verdicts: list[Verdict] = []
     for claim in claims:
         if claim.directional:

@@ -9,7 +9,7 @@ import pandas as pd
 from affectbook import claims, protocols, results
 from affectbook.claims import Claim
 
-KEYS = ["dataset", "label_rule", "tier", "variant", "record", "run_key"]
+KEYS = ["dataset", "label_rule", "tier", "variant", "scale", "record"]
 
 
 def headline(
@@ -17,8 +17,9 @@ def headline(
     estimator: str,
     published: Sequence[Claim] = (),
     metric: str = "balanced_accuracy",
+    variants: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Return one column per experiment of a paper's network, as variants without ablations.
+    """Return one column per experiment of a paper's network.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def headline(
         Claims of the paper, for its numbers on the same data and label rule.
     metric
         A key of `results.METRICS`.
+    variants
+        Only these variants of the network; ablations are left out so. All unless given.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def headline(
     """
     rows = rows if "record" in rows else rows.assign(record="")
     own = results.select(rows, estimator=estimator, placebo=False)
-    own = own[~own["variant"].str.contains("without")]
+    own = own if variants is None else own[own["variant"].isin(variants)]
     lines = []
     for key, part in own.groupby(KEYS, sort=False):
         where = dict(zip(KEYS, key, strict=True))
@@ -74,7 +77,7 @@ def _line(
     chance = 1 / results.confusions(honest)[1].shape[-1]
     return {
         "data, target, tier": f"{where['dataset']}, {where['label_rule']}, {where['tier']}",
-        "network": where["variant"],
+        "network": f"{where['variant']}, {_seeds(honest)}",
         "paper": "",
         "as published": percent(results.interval(leaky, metric).value) if len(leaky) else "–",
         "placebo, as published": _on_coins(placebo, metric),
@@ -84,6 +87,11 @@ def _line(
         "audit": "honest: passed; as published: " + _leaks(leaky),
         "verdict": above_chance(score, chance),
     }
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    count = rows["seed"].nunique()
+    return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def paper_says(published: Sequence[Claim], where: Mapping[str, str]) -> str:
