@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 
@@ -85,7 +86,8 @@ def _evaluated(
 ) -> Iterator[tuple[Cell, float]]:
     """Yield each cell when it is done, with the seconds it took."""
     # Spawned processes read the number of threads; this one has loaded its libraries already.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_stop_with_parent) as pool:
         running = {pool.submit(evaluate, paper, *one): one[0] for one in missing}
         try:
             for done in as_completed(running):
@@ -93,6 +95,16 @@ def _evaluated(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _stop_with_parent() -> None:
+    """End this process when the one that started it is gone, in whatever way it ended."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def evaluate(paper: str, cell: Cell, folder: Path) -> float:
