@@ -10,8 +10,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 # The address of PyTorch's CPU wheel index, as pytorch.org shows it: a build of torch without CUDA, 2 GB smaller.
 TORCH_INDEX ?=
-# What to run (make run), what to keep (make record), which tests (make test) and measurements (make bench).
+# What to run (make run, make sweep), what to keep (make record), which tests (make test) and measurements (make bench).
 PAPER ?=
+SWEEP ?=
 ARGS ?=
 RUN ?=
 NAME ?=
@@ -24,13 +25,13 @@ BENCH_VENV := $(VENV)-bench
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help env book run record test test-slow bench lint notebooks strip lab clean
+.PHONY: help env book run sweep record check-stale test test-slow bench lint notebooks strip lab clean
 
 help: ## list the targets
 	@echo "make <target>"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/\1\t\2/' \
-		| awk -F'\t' '{ printf "  %-10s %s\n", $$1, $$2 }'
-	@echo "Variables: PAPER, ARGS (run); RUN, NAME (record); TESTS (test); BENCH, ARGS (bench); TORCH_INDEX, PYTHON (env)"
+		| awk -F'\t' '{ printf "  %-11s %s\n", $$1, $$2 }'
+	@echo "Variables: PAPER, ARGS (run); SWEEP (sweep, record); RUN, NAME (record); TESTS (test); BENCH, ARGS (bench); TORCH_INDEX, PYTHON (env)"
 
 env: $(STAMP) ## make .venv with the pinned packages (TORCH_INDEX=<address> for a CPU build of torch)
 
@@ -52,8 +53,14 @@ book: $(STAMP) ## execute what changed and render the book into build/site
 run: $(STAMP) ## run a paper with other parameters: make run PAPER=hcmnet ARGS="-p epochs 5"
 	@$(RUNS) run $(PAPER) $(ARGS)
 
-record: $(STAMP) ## keep the scores of a run: make record RUN=build/runs/hcmnet/<key> NAME=<name>
-	@$(RUNS) record "$(RUN)" "$(NAME)"
+sweep: $(STAMP) ## make recorded scores, cell by cell: make sweep PAPER=hcmnet SWEEP=ablations ARGS="-p variant pool_strides_8_8_2+no_bissm"
+	@$(RUNS) sweep $(PAPER) $(SWEEP) $(ARGS)
+
+record: $(STAMP) ## keep scores: make record RUN=build/runs/hcmnet/<key> NAME=<name>, or PAPER=hcmnet SWEEP=ablations
+	@$(if $(SWEEP),$(RUNS) record-sweep "$(PAPER)" "$(SWEEP)",$(RUNS) record "$(RUN)" "$(NAME)")
+
+check-stale: $(STAMP) ## say which recorded scores are older than the code that makes them
+	@$(RUNS) check-stale
 
 test: lint notebooks ## check style and notebooks, run the quick tests (TESTS=tests/test_runs.py for some)
 	@$(PYTEST) -m "not slow" $(TESTS)

@@ -22,6 +22,7 @@ LAYERS = (
     {"pages", "benchmarks", "scan_figure"},
     {"execute", "provenance", "runpage", "bookbuild"},
     {"sweeps"},
+    {"records"},
     {"runs"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

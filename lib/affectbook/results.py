@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -137,10 +138,14 @@ def select(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV, atomically; numbers have ten digits."""
-    return write_atomic(
-        Path(path), lambda temporary: rows.to_csv(temporary, index=False, float_format="%.10g")
-    )
+    """Write a table as CSV, atomically; numbers have ten digits. A name in .gz is compressed."""
+
+    def write(temporary: Path) -> None:
+        text = rows.to_csv(index=False, float_format="%.10g").encode()
+        # Neither a time nor the temporary name: the same rows give the same bytes.
+        temporary.write_bytes(gzip.compress(text, mtime=0) if temporary.suffix == ".gz" else text)
+
+    return write_atomic(Path(path), write)
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -178,7 +183,7 @@ def recorded(paper: str | None = None, folder: Path | None = None) -> pd.DataFra
     folder = folder or project_root() / "results" / "recorded"
     parts = [
         read_rows(path).assign(record=path.parent.name)
-        for path in sorted(folder.glob("*/scores.csv"))
+        for path in sorted(folder.glob("*/scores.csv*"))
     ]
     if not parts:
         return pd.DataFrame(columns=[*SCORE_COLUMNS, "record"])

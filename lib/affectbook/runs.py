@@ -1,4 +1,4 @@
-"""The command line of the book: ``python -m affectbook.runs book | run | record``."""
+"""The command line of the book: ``python -m affectbook.runs book | run | sweep | record ...``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from affectbook import bookbuild, notebook, papers, params, provenance, runpage, sweeps
+from affectbook import (
+    bookbuild,
+    notebook,
+    papers,
+    params,
+    provenance,
+    records,
+    runpage,
+    sweeps,
+)
 from affectbook.closure import closure, digest
 from affectbook.errors import AffectbookError, RunError
 from affectbook.execute import NotebookFailed, execute
@@ -199,6 +208,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     keep = commands.add_parser("record", help="keep the scores of a run in the repository")
     keep.add_argument("run", help="the folder of the run")
     keep.add_argument("name", help="the name to keep it under")
+    keep = commands.add_parser("record-sweep", help="keep the finished cells of a sweep")
+    keep.add_argument("paper", help="a module of affectbook.papers")
+    keep.add_argument("name", help="a key of its SWEEPS")
+    commands.add_parser("check-stale", help="say which recorded scores are older than their code")
     return parser.parse_args(argv)
 
 
@@ -210,6 +223,11 @@ def _do(arguments: argparse.Namespace) -> None:
         only = dict(arguments.p)
         folder = sweeps.run(arguments.paper, arguments.name, only, workers=arguments.workers)
         print(f"Cells: {_short(folder, root)}")
+    elif arguments.command == "record-sweep":
+        folder, done, of = records.record(arguments.paper, arguments.name)
+        print(f"Recorded {done} of {of} cells: {_short(folder, root)}")
+    elif arguments.command == "check-stale":
+        _tell_stale(records.check())
     elif arguments.command == "record":
         print(f"Recorded: {_short(record(Path(arguments.run), arguments.name), root)}")
     else:
@@ -217,6 +235,15 @@ def _do(arguments: argparse.Namespace) -> None:
         print(headline(folder))
         print(f"Page:   {_short(folder / 'page.html', root)}")
         print(f"Scores: {_short(folder / 'scores.csv', root)}")
+
+
+def _tell_stale(found: dict[str, list[str]]) -> None:
+    """Print one line per record; stop with an error if one is stale."""
+    for name, changed in found.items():
+        print(f"{name}: {'stale: ' + ', '.join(changed) if changed else 'as its code makes it'}")
+    old = [name for name, changed in found.items() if changed]
+    if old:
+        raise RunError(f"{len(old)} of {len(found)} records are stale: make them again")
 
 
 def _short(path: Path, root: Path) -> Path:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -20,7 +20,7 @@ import pandas as pd
 from affectbook import papers, params, provenance, results
 from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
-from affectbook.errors import ParameterError, RunError
+from affectbook.errors import ParameterError
 from affectbook.experiments import Data, Experiment, Setting, load
 from affectbook.files import build_dir, project_root, write_text
 from affectbook.scales import Cell
@@ -63,7 +63,7 @@ def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers
         If real data are not there.
     """
     todo = chosen(paper, name, only or {})
-    folder = build_dir("sweeps", paper, name)
+    folder = folder_of(paper, name)
     keys = [key(paper, cell) for cell in todo]
     print(f"Sweep {name} of {paper}: {len(todo)} cells, {workers} process(es)", flush=True)
     missing = [
@@ -79,6 +79,11 @@ def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers
         print(f"[{i}/{len(missing)}] {cell}: {seconds:.0f} s; about {left / 60:.0f} min left",
               flush=True)  # fmt: skip
     return folder
+
+
+def folder_of(paper: str, name: str) -> Path:
+    """Return the folder that holds the finished cells of a sweep, one folder each."""
+    return build_dir("sweeps", paper, name)
 
 
 def _evaluated(
@@ -200,38 +205,3 @@ def computing_code(root: Path, paper: str, cell: Cell) -> list[Path]:
     start = "\n".join(f"import {module}" for module in modules)
     found = closure(start, root / "lib", leave_out=_NOT_COMPUTING)
     return [path for path in found if path.suffix == ".py" and path.parent.name != "datasets"]
-
-
-def collect(folder: Path, keys: Iterable[str] | None = None) -> dict[str, object]:
-    """Return the tables of finished cells, joined, and one provenance for all.
-
-    Parameters
-    ----------
-    folder
-        As `run` returned it.
-    keys
-        Cells wanted; all that are there unless given.
-
-    Raises
-    ------
-    RunError
-        If a wanted cell is not there.
-    """
-    names = (
-        list(keys)
-        if keys is not None
-        else sorted(p.parent.name for p in folder.glob("*/made.json"))
-    )
-    missing = [name for name in names if not (folder / name / "made.json").is_file()]
-    if missing or not names:
-        raise RunError(f"no finished cell in {folder}: {', '.join(missing) or 'nothing is there'}")
-    made = [json.loads((folder / name / "made.json").read_text(encoding="utf-8")) for name in names]
-    tables = {}
-    for table in TABLES:
-        parts = [folder / name / table for name in names]
-        frames = [
-            pd.read_csv(path, dtype=str, keep_default_na=False) for path in parts if path.is_file()
-        ]
-        if frames:
-            tables[table] = pd.concat(frames, ignore_index=True)
-    return {"tables": tables, "made": made}

@@ -1,0 +1,85 @@
+"""Recorded sweeps: what is done is joined and kept; what its code no longer makes is stale."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_sweeps import MAJORITY, SHUFFLED, elsewhere  # noqa: F401
+
+from affectbook import records, results, sweeps
+from affectbook.errors import RunError
+from affectbook.papers import hcmnet
+
+ROOT = Path(records.__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(records, "project_root", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def recorded(root: Path) -> Path:
+    sweeps.run("hcmnet", "tiny")
+    folder, done, of = records.record("hcmnet", "tiny")
+    assert (done, of) == (2, 2) and folder == root / "results" / "recorded" / "hcmnet_tiny"
+    return folder
+
+
+def test_all_cells_are_in_one_table(recorded: Path) -> None:
+    rows = results.recorded("hcmnet", recorded.parent)
+    assert set(rows["seed"]) == {0, 1} and set(rows["record"]) == {"hcmnet_tiny"}
+    assert results.overall(results.select(rows, seed=0), "accuracy") == pytest.approx(1 / 3)
+    assert len(pd.read_csv(recorded / "predictions.csv.gz")) == 2 * 36
+    made = json.loads((recorded / "provenance.json").read_text())
+    assert len(made["cells"]) == 2 and made["data"]["windows"] == [[36, 1, 640]]
+    assert {cell["parameters"]["seed"] for cell in made["cells"]} == {0, 1}
+
+
+def test_the_same_cells_are_recorded_byte_for_byte(recorded: Path) -> None:
+    before = (recorded / "scores.csv.gz").read_bytes()
+    records.record("hcmnet", "tiny")
+    assert (recorded / "scores.csv.gz").read_bytes() == before
+
+
+def test_what_is_not_done_is_counted_and_nothing_is_an_error(root: Path) -> None:
+    with pytest.raises(RunError, match="no cell of the sweep tiny is done; make sweep"):
+        records.record("hcmnet", "tiny")
+    assert not (root / "results").exists()
+    sweeps.run("hcmnet", "tiny", {"seed": "1"})
+    assert records.record("hcmnet", "tiny")[1:] == (1, 2)
+
+
+def test_a_record_of_today_is_not_stale(recorded: Path) -> None:
+    assert records.stale(recorded, ROOT) == []
+    assert records.check() == {"hcmnet_tiny": records.stale(recorded)}
+
+
+def checkout(tmp_path: Path) -> Path:
+    copy = tmp_path / "checkout"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "lib", copy / "lib", ignore=ignore)
+    return copy
+
+
+def test_code_that_does_something_else_makes_it_stale(recorded: Path, tmp_path: Path) -> None:
+    copy = checkout(tmp_path)
+    path = copy / "lib" / "affectbook" / "evaluate.py"
+    path.write_text(path.read_text() + "\n# A comment.\n")
+    assert records.stale(recorded, copy) == []
+    path.write_text(path.read_text().replace("1000 * seed", "999 * seed"))
+    assert records.stale(recorded, copy) == ["lib/affectbook/evaluate.py"]
+    path.unlink()
+    assert records.stale(recorded, copy) == ["lib/affectbook/evaluate.py"]
+
+
+def test_a_cell_the_sweep_no_longer_has_makes_it_stale(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hcmnet.SWEEPS, "tiny", (MAJORITY,))
+    assert records.stale(recorded, ROOT) == [f"parameters of {sweeps.key('hcmnet', SHUFFLED)}"]
