@@ -51,7 +51,7 @@ def recorded_in(root: Path, share: float) -> None:
     made = {
         "data": {"windows": [120, 1, 1280]}, "seconds": 600.0,
         "git": {"commit": "0123456789abcdef", "dirty": False},
-        "machine": {"cpu": "a | b", "torch_threads": 1},
+        "machine": {"cpu": "a | b", "torch_threads": 1}, "code": {},
     }  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(made))
 

@@ -21,6 +21,7 @@ from affectbook import (
     scan_figure,
     summary,
 )
+from affectbook import records as records_of
 from affectbook.files import write_atomic, write_text
 
 NO_RECORDS = "No results on real recordings have been recorded yet.\n"
@@ -99,27 +100,55 @@ def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
 
 
 def placebo(rows: pd.DataFrame, folder: Path) -> str:
-    """Return figure and reading of all recorded placebos on real signals."""
-    real = rows[(rows["tier"] != "simulated") & rows["placebo"].astype(bool)]
-    if real.empty:
+    """Return figure, reading and table of all recorded placebos, real and simulated signals."""
+    coins = rows[rows["placebo"].astype(bool) & rows["protocol"].isin(protocols.PROTOCOLS)]
+    if coins.empty:
         return NO_RECORDS
     parts = [
-        figures.ladder_scores(part).assign(dataset=dataset)
-        for dataset, part in real.groupby("dataset", sort=False)
+        figures.ladder_scores(part).assign(dataset=dataset, tier=tier)
+        for (dataset, tier), part in coins.groupby(["dataset", "tier"], sort=False)
     ]
     scores = pd.concat(parts, ignore_index=True)
-    most = max(
-        real["dataset"].unique(), key=lambda d: real[real["dataset"] == d]["subject"].nunique()
-    )
-    fig, alt = _draw_placebo(scores[scores["dataset"] == most], most)
+    real = scores[scores["tier"] != "simulated"]
+    drawn = real if len(real) else scores
+    most = drawn.loc[drawn["n_subjects"].idxmax(), "dataset"]
+    drawn = drawn[drawn["dataset"] == most]
+    fig, alt = _draw_placebo(drawn, most)
     write_atomic(folder / "placebo.png", lambda path: fig.savefig(path, dpi=160, facecolor="white"))
     plt.close(fig)
     return (
         "Every recording got its label from a coin. There is nothing to learn, so a score that\n"
-        "means something must be at chance. The signals are real; only the labels are not.\n\n"
+        "means something must be at chance. Where the set is real, the signals are real; only the\n"
+        "labels are not.\n\n"
         f"```{{image}} ../build/generated/placebo.png\n:alt: {alt}\n:width: 640px\n```\n\n"
-        + _read_placebo(scores[scores["dataset"] == most], most)
+        + _read_placebo(drawn, most)
+        + "\nThe same on every set at hand, real and simulated side by side: balanced accuracy,\n"
+        "with the number of seeds in brackets; chance is 50 %.\n\n"
+        + markdown(placebo_table(coins, scores))
     )
+
+
+def placebo_table(coins: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per protocol and model, a column per data set: its score on coin flips."""
+    seeds = coins.groupby(["dataset", "tier", "protocol", "estimator", "variant"])["seed"].nunique()
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in scores.itertuples(index=False):
+        key = (f"`{row.protocol}`", figures.name_of(row.estimator))
+        kind = "simulated" if row.tier == "simulated" else "real"
+        n_seeds = seeds[row.dataset, row.tier, row.protocol, row.estimator, row.variant]
+        told = f"{summary.percent(row.value)} ({n_seeds})"
+        lines.setdefault(key, {})[f"{row.dataset}, {kind}"] = told
+    columns = list(dict.fromkeys(name for line in lines.values() for name in line))
+    table = [
+        {"split": protocol, "model": model} | {name: line.get(name, "–") for name in columns}
+        for (protocol, model), line in sorted(lines.items(), key=lambda item: _order(*item[0]))
+    ]
+    return pd.DataFrame(table)
+
+
+def _order(protocol: str, model: str) -> tuple[bool, str, str]:
+    """Sort what leaks behind what does not."""
+    return "_as_published" in protocol, protocol, model
 
 
 def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:
@@ -190,30 +219,39 @@ def _bullets(title: str, lines: Iterable[str]) -> str:
 
 
 def records(rows: pd.DataFrame) -> str:
-    """Return one column per recorded run: what it was, and what made it."""
+    """Return one column per recorded run or sweep: what it was, what made it, if it is stale."""
     if rows.empty:
         return NO_RECORDS
-    lines = []
-    for name, part in rows.groupby("record", sort=True):
-        made, first = results.provenance(name), part.iloc[0]
-        lines.append(
-            {
-                "record": f"`{name}`",
-                "paper": first["paper"],
-                "data": f"{first['dataset']}, {first['tier']}",
-                "protocols": ", ".join(part["protocol"].unique()),
-                "scale, seed": f"{first['scale']}, {first['seed']}",
-                "windows": " x ".join(map(str, made["data"]["windows"])),
-                "code": f"`{made['git']['commit'][:10]}`"
-                + (" changed" if made["git"]["dirty"] else ""),
-                "machine": _machine(made["machine"]),
-                "minutes": f"{made['seconds'] / 60:.0f}",
-            }
-        )
+    lines = [_record(name, part, results.provenance(name)) for name, part in rows.groupby("record")]
     scales = rows[["paper", "scale"]].drop_duplicates().itertuples(index=False)
     meanings = [f"{paper}, `{name}`: {_meaning(paper, name)}." for paper, name in scales]
     side_by_side = pd.DataFrame(lines).set_index("record").T.reset_index(names="record")
     return markdown(side_by_side) + "\n" + _bullets("What the scales mean", meanings)
+
+
+def _record(name: str, part: pd.DataFrame, made: dict) -> dict[str, str]:
+    first, cells = part.iloc[0], made.get("cells", [made])
+    commits = {cell.get("commit", made["git"]["commit"])[:10] for cell in cells}
+    changed = any(cell.get("dirty", made["git"]["dirty"]) for cell in cells)
+    sizes = made["data"]["windows"]
+    sizes = sizes if isinstance(sizes[0], list) else [sizes]
+    again = f"make sweep PAPER={first['paper']} SWEEP={made['sweep']}" if "sweep" in made else ""
+    old = records_of.stale(results.project_root() / "results" / "recorded" / name)
+    return {
+        "record": f"`{name}`",
+        "data": f"{first['dataset']}, {first['tier']}",
+        "protocols": ", ".join(part["protocol"].unique()),
+        "scale": ", ".join(part["scale"].unique()),
+        "seeds": ", ".join(str(seed) for seed in sorted(part["seed"].unique())),
+        "evaluations": str(part["run_key"].nunique()),
+        "windows": "; ".join(" x ".join(map(str, size)) for size in sizes),
+        "made by": f"`{again}`" if again else "`make run`, `make record`",
+        "code": ", ".join(f"`{commit}`" for commit in sorted(commits))
+        + (" changed" if changed else ""),
+        "state": f"**stale**: {len(old)} files or cells have changed" if old else "up to date",
+        "machine": _machine(made["machine"]),
+        "minutes": f"{made['seconds'] / 60:.0f}",
+    }
 
 
 def _meaning(paper: str, scale: str) -> str:

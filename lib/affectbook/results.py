@@ -202,3 +202,10 @@ def provenance(record: str, folder: Path | None = None) -> dict:
     """Return what is known of how a recorded run was made."""
     folder = folder or project_root() / "results" / "recorded"
     return json.loads((folder / record / "provenance.json").read_text(encoding="utf-8"))
+
+
+def histories(record: str, folder: Path | None = None) -> pd.DataFrame:
+    """Return the training curves of a recorded sweep; none if it has none."""
+    folder = folder or project_root() / "results" / "recorded"
+    path = folder / record / "histories.csv.gz"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()

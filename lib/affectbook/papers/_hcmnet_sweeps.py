@@ -85,6 +85,16 @@ def _probes() -> Iterator[Cell]:
         yield Cell("probe", own | {"seed": seed}, {"trained": trained})
 
 
+def _twin() -> Iterator[Cell]:
+    """Yield the live run's models on simulated windows, on their labels and on coins."""
+    protocols = ("group_kfold_subject", _SHUFFLED)
+    names = ("majority", "hrv_logistic", "fingerprint", "small_cnn")
+    for protocol, placebo in product(protocols, (False, True)):
+        own = {"scale": "teaching", "protocol": protocol}
+        yield Cell("network", own, {"placebo": placebo})
+        yield Cell("references", own, {"names": names, "placebo": placebo})
+
+
 SWEEPS: dict[str, tuple[Cell, ...]] = {
     "recorded": tuple(_recorded()),
     "drivedb": tuple(_drivedb()),
@@ -93,4 +103,5 @@ SWEEPS: dict[str, tuple[Cell, ...]] = {
     "checkpoints": tuple(_checkpoints()),
     "personalisation": tuple(_personalisation()),
     "probes": tuple(_probes()),
+    "twin": tuple(_twin()),
 }
