@@ -200,3 +200,4 @@ def test_under_five_subjects_the_forest_has_no_bar() -> None:
     (((left, _), (right, _)),) = fig.axes[0].containers[0].lines[2][0].get_segments()
     assert left == right == pytest.approx(-10) and "nan" not in alt
     assert fig.get_suptitle() == "drivedb\n4 subjects, 1 seed"
+    assert "points, seed by seed -10.0." in alt, "one seed has no range"

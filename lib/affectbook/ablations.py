@@ -181,7 +181,7 @@ def forest(table: pd.DataFrame, title: str, names: Mapping[str, str] | None = No
     fig.suptitle(f"{title}\n{counts}", fontsize=11)
     fig.legend(loc="outside lower center", ncols=2, fontsize=9)
     told = "; ".join(
-        f"{_name(line.part, names)} {_points(_gap(line))}, single seeds {_single_seeds(line)}"
+        f"{_name(line.part, names)} {_points(_gap(line))}, seed by seed {_single_seeds(line)}"
         for line in lines.itertuples(index=False)
     )
     return fig, (
@@ -225,9 +225,10 @@ def _points(gap: Interval) -> str:
 
 def _single_seeds(line: tuple) -> str:
     """Return the lowest and the highest difference of a single seed, in points."""
-    if not line.seed_differences:
-        return "–"
-    return f"{100 * line.seed_low:+.1f} to {100 * line.seed_high:+.1f}"
+    # Adding zero takes the sign off a rounded -0.0.
+    ends = (round(100 * end, 1) + 0.0 for end in (line.seed_low, line.seed_high))
+    texts = [f"{end:+.1f}" for end in ends if not np.isnan(end)]
+    return " to ".join(texts[: len(line.seed_differences)]) or "–"
 
 
 def _range(counts: pd.Series, what: str) -> str:
