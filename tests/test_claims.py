@@ -375,9 +375,11 @@ def test_each_scale_is_judged_by_itself_and_only_those_the_claim_names() -> None
             both(spread_out(12, 0.4, 0.6), spread_out(12, 0.7, 0.9), scale="ablation"),
         ]
     )
-    assert the_verdict(BETTER, rows).word == "holds on"
+    verdict = the_verdict(BETTER, rows)
+    assert verdict.word == "holds on" and verdict.why.endswith("scale recorded, published")
     wider = Claim(**vars(BETTER) | {"scales": ("recorded", "ablation")})
-    words = {one.why.split("scale ")[1]: one.word for one in claims.judge([wider], rows)}
+    found = claims.judge([wider], rows)
+    words = {one.why.split("scale ")[1].split(",")[0]: one.word for one in found}
     assert words == {"recorded": "holds on", "ablation": "does not hold on"}
 
 

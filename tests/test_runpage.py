@@ -61,3 +61,8 @@ def test_the_page_needs_no_network_and_describes_its_figures(tmp_path: Path) -> 
     assert [image["alt"] for image in soup.select("img")] == [alt]
     assert not soup.select("script[src], link[href]")
     assert "MathJax" in page
+
+
+def test_links_to_the_book_which_is_elsewhere_are_words() -> None:
+    text = runpage.plain("A [protocol](../book/protocols.md) and [one](https://example.org/a).")
+    assert text == "A protocol (in the book) and [one](https://example.org/a)."

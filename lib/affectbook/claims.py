@@ -200,7 +200,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
             continue
         n_seeds = _seeds(sides)
         why = f"{points(gap)}, {gap.n_subjects} subjects, {_told(n_seeds)}"
-        why += f"{own['protocol'].iloc[0]}, scale {scale}"
+        why += f"{own['protocol'].iloc[0]}, scale {scale}{_variants(sides)}"
         why += f", {rule}" if n_rules[dataset] > 1 else ""
         verdicts.append(Verdict(claim, _word(gap, n_seeds), str(dataset), gap, why))
     return verdicts or [
@@ -224,6 +224,13 @@ def _seeds(sides: Sequence[pd.DataFrame | str]) -> int | None:
         if not isinstance(rows, str) and not rows["estimator"].isin(DETERMINISTIC).all()
     ]
     return min(counts, default=None)
+
+
+def _variants(sides: Sequence[pd.DataFrame | str]) -> str:
+    """Return which variants of a network were compared, as far as they have names."""
+    names = [rows["variant"].iloc[0] for rows in sides if not isinstance(rows, str)]
+    told = list(dict.fromkeys(filter(None, names)))
+    return f", {' against '.join(told)}" if told else ""
 
 
 def _told(n_seeds: int | None) -> str:

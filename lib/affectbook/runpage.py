@@ -32,6 +32,7 @@ window.MathJax = {
 """
 _OPENING = re.compile(r"^(`{3,}|:{3,})\{[\w:-]+\}[ \t]*(.*)\n(?:[ \t]*:[\w-]+:.*\n)*", re.MULTILINE)
 _ROLE = re.compile(r"\{[\w:-]+\}`([^`]*)`")
+_TO_THE_BOOK = re.compile(r"\[([^\]]*)\]\(\.\./[^)\s]*\)")
 
 
 def write(executed: Path, target: Path) -> Path:
@@ -57,7 +58,10 @@ def write(executed: Path, target: Path) -> Path:
 
 
 def plain(markdown: str) -> str:
-    """Return MyST prose as Markdown that any viewer shows: directives lose their fences."""
+    """Return MyST prose as Markdown that any viewer shows.
+
+    Directives lose their fences, and links to pages of the book, which is elsewhere, their targets.
+    """
     closings: list[str] = []
 
     def opened(match: re.Match) -> str:
@@ -67,4 +71,4 @@ def plain(markdown: str) -> str:
     text = _OPENING.sub(opened, markdown)
     for fence in closings:
         text = re.sub(rf"^{fence}[ \t]*\n?$", "", text, count=1, flags=re.MULTILINE)
-    return _ROLE.sub(r"\1", text)
+    return _TO_THE_BOOK.sub(r"\1 (in the book)", _ROLE.sub(r"\1", text))

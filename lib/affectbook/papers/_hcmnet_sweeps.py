@@ -47,10 +47,12 @@ def _drivedb() -> Iterator[Cell]:
 
 
 def _ablations() -> Iterator[Cell]:
-    """Yield the strided network with one part changed, seed by seed."""
+    """Yield what to compare with, then the strided network with one part changed, seed by seed."""
     strided = "pool_strides_8_8_2"
     variants = (strided, *(f"{strided}+{name}" for name in _ABLATED if name != "last_checkpoint"))
     own = _EEGMAT | {"scale": "ablation"}
+    yield Cell("references", own, {"names": ("majority", "hrv_logistic")})
+    yield from cells("references", own, {"seed": range(3)}, names=("small_cnn",))
     yield from cells("network", own, {"seed": range(3), "variant": variants})
 
 
