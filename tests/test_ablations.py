@@ -184,8 +184,8 @@ def test_the_forest_has_its_words(rows, tmp_path) -> None:
     assert [text.get_text() for text in ax.get_yticklabels()] == ["no scans (BiSSM)", "no nlcca"]
     assert ax.get_xlabel() == "balanced accuracy: difference to the whole network (points)"
     left, right = ax.texts
-    assert "worse without" in left.get_text() and left.get_position()[0] < 0
-    assert "better without" in right.get_text() and right.get_position()[0] > 0
+    assert "worse for the change" in left.get_text() and left.get_position()[0] < 0
+    assert "better for it" in right.get_text() and right.get_position()[0] > 0
     assert fig.get_suptitle() == "HCMNet on eegmat\n8 subjects, 2 to 3 seeds"
     for line in table.iloc[1:].itertuples():
         gap = results.Interval(line.difference, line.diff_low, line.diff_high, line.n_subjects)

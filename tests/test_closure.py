@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from affectbook.closure import closure, closure_of, digest
+from affectbook.closure import closure, closure_of, code_hash, digest
 
 FILES = {
     "__init__.py": "",
@@ -72,3 +72,21 @@ def test_the_digest_follows_content_and_name_and_nothing_else(lib: Path) -> None
     assert digest(files, lib, "more") != before
     files[-1].write_text("changed = True")
     assert digest(files, lib) != before
+
+
+def test_what_a_file_does_is_hashed_not_how_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text('"""Doc."""\n\n\ndef f(x):\n    """Say."""\n    return x + 1  # why\n')
+    before = code_hash(path)
+    path.write_text("def f(x):\n\n    return (x +\n            1)\n")
+    assert code_hash(path) == before
+    path.write_text("def f(x):\n    return x + 2\n")
+    assert code_hash(path) != before
+
+
+def test_a_table_is_hashed_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1,2\n")
+    before = code_hash(path)
+    path.write_text("a,b\n1,3\n")
+    assert code_hash(path) != before

@@ -321,3 +321,20 @@ def test_rows_are_selected_by_value() -> None:
 def test_one_answer_counts_subjects_who_always_get_the_same() -> None:
     tables = {"S0": [[5, 0], [5, 0]], "S1": [[4, 1], [2, 3]], "S2": [[0, 5], [0, 5]]}
     assert results.one_answer(scores_of(tables)) == (2, 3)
+
+
+def test_compressed_rows_are_read_back_and_are_the_same_bytes_every_time(tmp_path) -> None:
+    rows = scores_of(like_everyone(3, 0.7))
+    first = results.write_rows(rows, tmp_path / "a" / "scores.csv.gz")
+    again = results.write_rows(rows, tmp_path / "b" / "scores.csv.gz")
+    assert first.read_bytes() == again.read_bytes()
+    read = results.recorded(folder=tmp_path)
+    assert set(read["record"]) == {"a", "b"} and len(read) == 2 * len(rows)
+    assert results.overall(read, "accuracy") == pytest.approx(0.7, abs=0.02)
+
+
+def test_training_curves_of_a_record_are_read_and_may_be_missing(tmp_path) -> None:
+    curves = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]})
+    results.write_rows(curves, tmp_path / "long" / "histories.csv.gz")
+    pd.testing.assert_frame_equal(results.histories("long", tmp_path), curves)
+    assert results.histories("short", tmp_path).empty

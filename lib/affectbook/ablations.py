@@ -199,7 +199,8 @@ def _frame(ax: Axes, lines: pd.DataFrame, names: Mapping[str, str] | None) -> No
     ax.set_xlim(-widest, widest)
     ax.set_xlabel(f"{_metric_of(lines)}: difference to {WHOLE} (points)")
     ax.grid(False, axis="y")
-    for x, side, text in ((-0.02, "right", "← worse without"), (0.02, "left", "better without →")):
+    sides = ((-0.02, "right", "← worse for the change"), (0.02, "left", "better for it →"))
+    for x, side, text in sides:
         ax.text(x * widest, -0.65, text, ha=side, va="bottom", fontsize=9, color="0.25")
 
 

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from builders import CONTEXT, like_everyone, scores_of, spread_out
 
-from affectbook import chapters, figures, personalise, probes, results
-from affectbook.chapters import hcmnet
+from affectbook import figures, personalise, probes, results
+from affectbook.chapters import hcmnet, shared
 from affectbook.errors import DataError, ParameterError
 from affectbook.models.hcmnet import HCMNet
 from affectbook.papers._hcmnet_variants import VARIANTS, WHOLE
@@ -83,10 +83,10 @@ def curves() -> pd.DataFrame:
 def probe_rows() -> pd.DataFrame:
     """Return rows as `probes.probe` adds them: R² of the stages 0.3, 0.4 and 0.5 when trained."""
     parts, lines = [], []
-    kinds = [(target, "r2", 0.3) for target in chapters.HRV] + [("subject", "accuracy", 0.6)]
+    kinds = [(target, "r2", 0.3) for target in shared.HRV] + [("subject", "accuracy", 0.6)]
     for untrained in (False, True):
         variant = "published" + "+untrained" * untrained
-        for k, stage in enumerate(chapters.STAGES):
+        for k, stage in enumerate(shared.STAGES):
             for target, metric, start in kinds:  # of the last one the chance is known
                 own = {"estimator": stage, "variant": variant, "target": target, "metric": metric}
                 value = start + 0.1 * k - 0.2 * untrained
@@ -173,7 +173,7 @@ def test_each_says_its_numbers_labels_its_axes_and_can_be_saved(name, tmp_path) 
 def test_every_public_function_that_draws_is_tested() -> None:
     drawing = {
         name
-        for module in (chapters, hcmnet)
+        for module in (shared, hcmnet)
         for name, value in vars(module).items()
         if getattr(value, "__annotations__", {}).get("return") == "Drawn"
     }
@@ -265,10 +265,10 @@ def test_the_tables_are_those_that_other_modules_make() -> None:
     )
     assert list(gates()) == list(found)
     assert set(curves()) == set(personalise.curves(results.recorded("none")))
-    assert set(chapters.METHODS) == set(personalise.METHODS)
-    assert set(chapters.CHOICES) == set(personalise.CHOICES)
-    assert tuple(chapters.HRV) == probes.HRV_TARGETS
-    assert [name.removeprefix("probe_after_") for name in chapters.STAGES] == list(probes.STAGES)
+    assert set(shared.METHODS) == set(personalise.METHODS)
+    assert set(shared.CHOICES) == set(personalise.CHOICES)
+    assert tuple(shared.HRV) == probes.HRV_TARGETS
+    assert [name.removeprefix("probe_after_") for name in shared.STAGES] == list(probes.STAGES)
 
 
 def test_the_ruler_lies_under_two_beats() -> None:

@@ -98,10 +98,28 @@ def test_switches_remove_their_part_and_all_the_rest_is_trained(switch, removed)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("switch", [{"nlcca": "half"}, {"directions": "sideways"}])
+@pytest.mark.parametrize(
+    "switch", [{"nlcca": "half"}, {"directions": "sideways"}, {"bissm": True}, {"init": "zero"}]
+)
 def test_unknown_switch_is_refused(switch) -> None:
     with pytest.raises(ParameterError, match=next(iter(switch))):
         HCMNet(1, 640, 3, **switch)
+
+
+def test_a_relu_in_the_head_stands_between_the_linear_layers() -> None:
+    model = HCMNet(1, 640, 3, head_relu=True, **SHORT).eval()
+    features = model.embed(torch.randn(2, 1, 640))
+    expected = model.head.logits(model.head.hidden(features).relu())
+    torch.testing.assert_close(model.head(features), expected)
+    assert count(model) == count(HCMNet(1, 640, 3, **SHORT))
+
+
+@pytest.mark.parametrize("kernels", [(32, 16, 8), (16, 16, 16), (7, 7, 7)])
+@pytest.mark.parametrize("n_times", [200, 201, 333])
+def test_steps_are_counted_for_other_kernels(kernels, n_times) -> None:
+    model = HCMNet(1, n_times, 2, kernels=kernels)
+    steps = model.cnn(torch.zeros(1, 1, n_times)).shape[-1]
+    assert steps == steps_after_pools(n_times, (1, 1, 2), kernels)
 
 
 def test_embedding_has_128_features() -> None:

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch
 
 from affectbook import results
-from affectbook.chapters import (
+from affectbook.chapters.shared import (
     bars,
     need,
     personalisation_curves,
