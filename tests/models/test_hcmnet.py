@@ -118,8 +118,8 @@ def test_a_relu_in_the_head_stands_between_the_linear_layers() -> None:
 @pytest.mark.parametrize("n_times", [200, 201, 333])
 def test_steps_are_counted_for_other_kernels(kernels, n_times) -> None:
     model = HCMNet(1, n_times, 2, kernels=kernels)
-    steps = model.cnn(torch.zeros(1, 1, n_times)).shape[-1]
-    assert steps == steps_after_pools(n_times, (1, 1, 2), kernels)
+    found = model.cnn(torch.zeros(1, 1, n_times)).shape[-1]
+    assert found == steps(n_times, (1, 1, 2), kernels)
 
 
 def test_embedding_has_128_features() -> None:

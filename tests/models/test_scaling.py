@@ -42,7 +42,7 @@ def test_constant_samples_do_not_divide_by_zero() -> None:
 
 def test_unknown_kind_is_refused(windows) -> None:
     with pytest.raises(ParameterError, match="per_index"):
-        WindowScaler("per_subject").fit(windows)
+        WindowScaler("per_person").fit(windows)
 
 
 def test_each_subject_gets_its_own_median_and_range() -> None:
