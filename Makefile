@@ -77,7 +77,7 @@ $(BENCH_VENV)/.stamp: $(STAMP) bench/requirements.txt
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	@touch $@
 
-bench: $(BENCH_VENV)/.stamp ## measure speed against the alternatives, 20 minutes: make bench BENCH=mamba2 (ARGS=--quick: small shapes)
+bench: $(BENCH_VENV)/.stamp ## measure speed against the alternatives, 25 minutes: make bench BENCH=mamba2 (ARGS=--quick: small shapes)
 	@for name in $(BENCH); do $(BENCH_VENV)/bin/python bench/$$name.py $(ARGS); done
 	@echo "Measured: $(if $(findstring --quick,$(ARGS)),build/bench,results/bench; make book puts it on its page)"
 

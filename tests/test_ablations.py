@@ -145,7 +145,8 @@ def test_the_page_shows_the_numbers_as_text(rows) -> None:
     assert list(shown["what changed"]) == ["the whole network", "no scans (BiSSM)", "no nlcca"]
     gap = results.difference(of(rows, "no_bissm", 0, 2), of(rows, "", 0, 2))
     score = results.interval(of(rows, "", 0, 1, 2))
-    assert list(shown["difference (95 % interval)"][:2]) == ["–", claims.points(gap)]
+    told = claims.points(gap).replace(" points", "")
+    assert list(shown["difference, points (95 % interval)"][:2]) == ["–", told]
     assert shown["balanced accuracy (95 % interval)"][0] == str(score)
     assert list(shown["seeds"]) == [3, 2, 3] and not shown.isna().any(axis=None)
     low, high = 100 * table.loc[1, ["seed_low", "seed_high"]]

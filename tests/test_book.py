@@ -151,3 +151,28 @@ def test_pages_do_not_say_where_they_were_made(pages: dict[str, BeautifulSoup]) 
 def test_nothing_is_done_twice(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bookbuild.build(ROOT)
     assert capsys.readouterr().out == "Nothing has changed since the book was built.\n"
+
+
+@pytest.mark.slow
+def test_the_chapter_on_hcmnet_has_its_figures_and_tables(pages: dict[str, BeautifulSoup]) -> None:
+    page = pages["notebooks/hcmnet.html"]
+    alts = [image["alt"] for image in page.select("article img")]
+    for words in (
+        "weights. Blocks from top to bottom",  # F1
+        "shuffled windows (as published), coin flips: ",  # F2
+        "one mark per subject",  # F3
+        "Gates of 40 untrained networks",  # F4
+        "no scalar in the gate",  # F5
+        "backward scan only",  # F6
+        "two heart beats at 256 Hz",  # F7
+        "three epochs marked",  # F8
+        "On coin flips: not adapted",  # F9
+        "4 classes:",  # F10
+        "probes after each stage",
+        "time of one window on one thread",
+    ):
+        assert any(words in alt for alt in alts), words
+    captions = " ".join(caption.get_text() for caption in page.select("caption"))
+    assert all(name in captions for name in ("T0.", "T1.", "T2."))
+    text = page.get_text()
+    assert 'SWEEP=ablations ARGS="-p variant pool_strides_8_8_2+no_nlcca"' in text

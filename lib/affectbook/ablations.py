@@ -135,10 +135,9 @@ def shown(table: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.Dat
         {
             "what changed": _name(line.part, names),
             f"{metric} (95 % interval)": str(_score(line)),
-            "difference (95 % interval)": _points(_gap(line)),
+            "difference, points (95 % interval)": _points(_gap(line)).replace(" points", ""),
             "single seeds": _single_seeds(line),
             "seeds": line.n_seeds,
-            "subjects": line.n_subjects,
         }
         | ({"made by": line.command} if "command" in table else {})
         for line in table.itertuples(index=False)

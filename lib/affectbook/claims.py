@@ -241,8 +241,9 @@ def _told(n_seeds: int | None) -> str:
 
 def points(gap: Interval) -> str:
     """Return a difference of scores in points, with its interval where it has one."""
-    text = f"{100 * gap.value:+.1f} points"
-    return text if np.isnan(gap.low) else f"{text} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    # Adding zero takes the sign off a rounded -0.0.
+    value, low, high = (f"{round(100 * part, 1) + 0.0:+.1f}" for part in gap[:3])
+    return f"{value} points" if np.isnan(gap.low) else f"{value} points [{low}, {high}]"
 
 
 def judge(claims: Sequence[Claim], rows: pd.DataFrame) -> list[Verdict]:
