@@ -376,7 +376,7 @@ def test_each_scale_is_judged_by_itself_and_only_those_the_claim_names() -> None
         ]
     )
     verdict = the_verdict(BETTER, rows)
-    assert verdict.word == "holds on" and verdict.why.endswith("scale recorded, published")
+    assert verdict.word == "holds on" and verdict.why.endswith("scale recorded, 10 s, published")
     wider = Claim(**vars(BETTER) | {"scales": ("recorded", "ablation")})
     found = claims.judge([wider], rows)
     words = {one.why.split("scale ")[1].split(",")[0]: one.word for one in found}
@@ -390,3 +390,14 @@ def test_a_side_may_be_the_placebo() -> None:
     )
     assert the_verdict(control, rows).word == "holds on"
     assert the_verdict(ABOVE, rows).score.value == pytest.approx(0.3)
+
+
+def test_windows_of_another_length_are_not_mixed_in() -> None:
+    rows = pd.concat(
+        [
+            both(spread_out(12, 0.7, 0.9), spread_out(12, 0.4, 0.6)),
+            both(spread_out(12, 0.4, 0.6), spread_out(12, 0.7, 0.9), seconds=5.0),
+        ]
+    )
+    words = {one.why.split(" s,")[0].split()[-1]: one.word for one in claims.judge([BETTER], rows)}
+    assert words == {"10": "holds on", "5": "does not hold on"}

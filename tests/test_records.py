@@ -55,6 +55,27 @@ def test_what_is_not_done_is_counted_and_nothing_is_an_error(root: Path) -> None
     assert records.record("hcmnet", "tiny")[1:] == (1, 2)
 
 
+def test_cells_recorded_before_stay_until_they_are_made_again(recorded: Path) -> None:
+    before = (recorded / "scores.csv.gz").read_bytes()
+    told = json.loads((recorded / "provenance.json").read_text())
+    shutil.rmtree(sweeps.folder_of("hcmnet", "tiny"))
+    sweeps.run("hcmnet", "tiny", {"seed": "1"})
+    assert records.record("hcmnet", "tiny")[1:] == (2, 2)
+    assert (recorded / "scores.csv.gz").read_bytes() == before
+    again = json.loads((recorded / "provenance.json").read_text())
+    assert [cell["key"] for cell in again["cells"]] == [cell["key"] for cell in told["cells"]]
+    assert again["code"] == told["code"] and again["data"] == told["data"]
+
+
+def test_a_cell_that_would_come_out_otherwise_today_does_not_stay(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hcmnet.VARIANTS, "pool_strides_8_8_2", {"pool_strides": (8, 8, 4)})
+    sweeps.run("hcmnet", "tiny", {"seed": "1"})
+    assert records.record("hcmnet", "tiny")[1:] == (1, 2)
+    assert set(results.recorded("hcmnet", recorded.parent)["seed"]) == {1}
+
+
 def test_a_record_of_today_is_not_stale(recorded: Path) -> None:
     assert records.stale(recorded, ROOT) == []
     assert records.check() == {"hcmnet_tiny": records.stale(recorded)}

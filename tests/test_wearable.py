@@ -207,6 +207,13 @@ def test_efficient_by_its_rule(
     assert "80 ms" in verdict.why
 
 
+def test_two_seeds_leave_efficient_undecided(tmp_path: Path) -> None:
+    both = {"small_cnn": WORSE, "hrv_logistic": WORSE}
+    path = planted(tmp_path)
+    words = [wearable.efficient(both, "wesad", n_seeds=n, path=path).word for n in (2, 3)]
+    assert words == ["undecided on", "does not hold on"]
+
+
 def test_without_scores_it_is_untested(tmp_path: Path) -> None:
     verdict = wearable.efficient({}, path=planted(tmp_path))
     assert (verdict.word, verdict.dataset) == ("untested", "")
@@ -223,8 +230,8 @@ def test_what_is_slower_than_the_signal_does_not_hold(tmp_path: Path) -> None:
 def test_a_dearer_reference_does_not_count(tmp_path: Path) -> None:
     both = {"small_cnn": BETTER, "hrv_logistic": WORSE}
     path = planted(tmp_path)
-    assert wearable.efficient(both, "wesad", "pool_strides_8_8_2", path).word == "holds on"
-    assert wearable.efficient(both, "wesad", "published", path).word == "does not hold on"
+    assert wearable.efficient(both, "wesad", "pool_strides_8_8_2", path=path).word == "holds on"
+    assert wearable.efficient(both, "wesad", "published", path=path).word == "does not hold on"
     alone = planted(tmp_path, base={("hcmnet", "published"): 0.5})
     verdict = wearable.efficient({"hrv_logistic": WORSE}, "wesad", path=alone)
     assert (verdict.word, verdict.dataset) == ("holds on", "this machine")
@@ -237,7 +244,7 @@ def test_what_was_not_measured_is_refused(
     tmp_path: Path, better: dict[str, Interval], variant: str
 ) -> None:
     with pytest.raises(ParameterError, match="was measured; there are hcmnet/published"):
-        wearable.efficient(better, "wesad", variant, planted(tmp_path))
+        wearable.efficient(better, "wesad", variant, path=planted(tmp_path))
 
 
 def test_verdicts_stand_in_the_table_of_claims(tmp_path: Path) -> None:

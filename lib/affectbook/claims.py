@@ -1,7 +1,7 @@
 """Claims of a paper as rows of data, and the rule that decides on them.
 
-The rule is fixed here, before anything is run. Neither simulated data nor runs of a scale that is
-smaller than ``recorded`` decide a claim.
+No sentence of a chapter overrules the rule that stands here. Neither simulated data nor runs of a
+scale that a claim does not name decide it.
 """
 
 from __future__ import annotations
@@ -185,14 +185,14 @@ def _same_seeds(left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.DataFrame, 
 def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     """Decide on left > right, on each real data set that has both sides under the protocol.
 
-    Where a data set was scored under several label rules or scales, each gets its own verdict.
+    Where a data set was scored under several label rules or scales, or with windows of several
+    lengths, each gets its own verdict.
     """
     verdicts = []
     rows = rows[rows["scale"].isin(claim.scales)]
     n_rules = rows.groupby("dataset")["label_rule"].nunique()
-    for (dataset, rule, scale), everything in rows.groupby(
-        ["dataset", "label_rule", "scale"], sort=True
-    ):
+    same = ["dataset", "label_rule", "scale", "seconds", "overlap"]
+    for (dataset, rule, scale, seconds, _), everything in rows.groupby(same, sort=True):
         own = side(everything, {"protocol": claim.protocol})
         sides = _paired(own, claim.left, claim.right)
         gap = _gap(*sides, claim.metric)
@@ -200,7 +200,7 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
             continue
         n_seeds = _seeds(sides)
         why = f"{points(gap)}, {gap.n_subjects} subjects, {_told(n_seeds)}"
-        why += f"{own['protocol'].iloc[0]}, scale {scale}{_variants(sides)}"
+        why += f"{own['protocol'].iloc[0]}, scale {scale}, {seconds:g} s{_variants(sides)}"
         why += f", {rule}" if n_rules[dataset] > 1 else ""
         verdicts.append(Verdict(claim, _word(gap, n_seeds), str(dataset), gap, why))
     return verdicts or [

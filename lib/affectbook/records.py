@@ -20,6 +20,8 @@ _SAME = ("git", "machine", "packages", "scan")
 def record(paper: str, name: str) -> tuple[Path, int, int]:
     """Keep what is done of a sweep under ``results/recorded/<paper>_<sweep>``.
 
+    Cells that were recorded before, and would come out the same today, stay.
+
     Returns
     -------
     tuple
@@ -30,44 +32,86 @@ def record(paper: str, name: str) -> tuple[Path, int, int]:
     RunError
         If no cell of the sweep is done with the parameters, data and code of today.
     """
-    cells = sweeps.chosen(paper, name, {})
+    keys = [sweeps.key(paper, cell) for cell in sweeps.chosen(paper, name, {})]
     there = sweeps.folder_of(paper, name)
-    done = [path for cell in cells if (path := there / sweeps.key(paper, cell)).is_dir()]
-    if not done:
+    target = project_root() / "results" / "recorded" / f"{paper}_{name}"
+    made = {key: _made(there / key) for key in keys if (there / key).is_dir()}
+    if not made:
         raise RunError(
             f"no cell of the sweep {name} is done; make sweep PAPER={paper} SWEEP={name}"
         )
-    target = project_root() / "results" / "recorded" / f"{paper}_{name}"
+    before = {cell["key"]: cell for cell in _before(target)}
+    kept = [key for key in keys if key in before and key not in made]
     for table in sweeps.TABLES:
-        parts = [folder / table for folder in done if (folder / table).is_file()]
-        frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in parts]
+        frames = _kept(target / f"{table}.gz", kept)
+        for key in made:
+            if (there / key / table).is_file():
+                frames.append(_text(there / key / table).assign(run_key=key))
         if frames:
-            results.write_rows(pd.concat(frames, ignore_index=True), target / f"{table}.gz")
-    made = [json.loads((folder / "made.json").read_text(encoding="utf-8")) for folder in done]
-    write_text(target / "provenance.json", json.dumps(_joined(paper, name, made), indent=1) + "\n")
-    return target, len(done), len(cells)
+            joined = pd.concat(frames, ignore_index=True)
+            # In the order of the sweep, whatever was made when.
+            order = joined["run_key"].map(keys.index).sort_values(kind="stable").index
+            results.write_rows(joined.loc[order], target / f"{table}.gz")
+    cells = [before[key] if key in kept else _cell(made[key]) for key in keys if key in
+             {*kept, *made}]  # fmt: skip
+    told = _joined(paper, name, cells, list(made.values()), _provenance(target))
+    write_text(target / "provenance.json", json.dumps(told, indent=1) + "\n")
+    return target, len(cells), len(keys)
 
 
-def _joined(paper: str, name: str, made: list[dict]) -> dict[str, object]:
+def _text(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _made(folder: Path) -> dict:
+    return json.loads((folder / "made.json").read_text(encoding="utf-8"))
+
+
+def _provenance(target: Path) -> dict:
+    path = target / "provenance.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _before(target: Path) -> list[dict]:
+    return _provenance(target).get("cells", [])
+
+
+def _kept(path: Path, keys: list[str]) -> list[pd.DataFrame]:
+    """Return the rows of a recorded table that belong to these cells."""
+    if not (keys and path.is_file()):
+        return []
+    rows = _text(path)
+    return [rows[rows["run_key"].isin(keys)]]
+
+
+def _cell(made: dict) -> dict:
+    """Return what the record keeps of the provenance of one cell."""
+    same = ("key", "analysis", "options", "parameters", "finished", "seconds")
+    return {key: made[key] for key in same} | {
+        "windows": made["data"]["windows"],
+        "windows_sha256": made["data"]["sha256"],
+        "commit": made["git"]["commit"],
+        "dirty": made["git"]["dirty"],
+    }
+
+
+def _joined(
+    paper: str, name: str, cells: list[dict], made: list[dict], before: dict
+) -> dict[str, object]:
     """Return one provenance for many cells: what they share once, the rest cell by cell."""
     last = max(made, key=lambda one: one["finished"])
-    cells = [
-        {key: one[key] for key in ("key", "analysis", "options", "parameters", "finished")}
-        | {"seconds": one["seconds"], "windows_sha256": one["data"]["sha256"],
-           "commit": one["git"]["commit"], "dirty": one["git"]["dirty"]}
-        for one in made
-    ]  # fmt: skip
-    code: dict[str, dict] = {}
+    code: dict[str, dict] = dict(before.get("code", {}))
     for one in made:
-        code.setdefault(one["analysis"], {}).update(one["code"])
+        # A cell that stayed has the same key, and so the same code, as it would have today.
+        code[one["analysis"]] = one["code"]
     return {
         "paper": paper,
         "sweep": name,
         "finished": last["finished"],
-        "seconds": round(sum(one["seconds"] for one in made), 1),
-        "data": {"windows": sorted({tuple(one["data"]["windows"]) for one in made})},
+        "seconds": round(sum(cell["seconds"] for cell in cells), 1),
+        "data": {"windows": sorted({tuple(cell["windows"]) for cell in cells})},
         **{key: last[key] for key in _SAME},
-        "code": code,
+        "code": {key: code[key] for key in sorted({cell["analysis"] for cell in cells})},
         "cells": cells,
     }
 

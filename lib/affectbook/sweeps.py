@@ -155,8 +155,17 @@ def chosen(paper: str, name: str, only: Mapping[str, str]) -> list[Cell]:
         if all(asdict(module.Params(**cell.parameters))[key] == values[key] for key in only)
     ]
     if not found:
-        raise ParameterError(f"no cell of the sweep {name} has {dict(only)}")
+        wanted = ", ".join(f"{key} {value}" for key, value in only.items())
+        there = "; ".join(
+            f"{key}: {', '.join(dict.fromkeys(_spelt(paper, cell, key) for cell in sweeps[name]))}"
+            for key in only
+        )
+        raise ParameterError(f"no cell of the sweep {name} has {wanted}; there are {there}")
     return found
+
+
+def _spelt(paper: str, cell: Cell, key: str) -> str:
+    return str(getattr(papers.get(paper).Params(**cell.parameters), key))
 
 
 def key(paper: str, cell: Cell) -> str:

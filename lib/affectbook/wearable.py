@@ -289,10 +289,11 @@ def verdicts(
     better: Mapping[str, Interval],
     dataset: str = "",
     variant: str = "published",
+    n_seeds: int = claims.FEWEST_SEEDS,
     path: Path | None = None,
 ) -> list[Verdict]:
     """Return the verdicts of :func:`linear` and :func:`efficient`, for ``claims.table``."""
-    return [linear(path), efficient(better, dataset, variant, path)]
+    return [linear(path), efficient(better, dataset, variant, n_seeds, path)]
 
 
 def linear(path: Path | None = None) -> Verdict:
@@ -324,6 +325,7 @@ def efficient(
     better: Mapping[str, Interval],
     dataset: str = "",
     variant: str = "published",
+    n_seeds: int = claims.FEWEST_SEEDS,
     path: Path | None = None,
 ) -> Verdict:
     """Decide on "efficient for wearable IoT devices".
@@ -339,7 +341,7 @@ def efficient(
        cheaper reference was not compared. Without any comparison it is untested.
 
     More or less accurate is what the paired 95 % interval says, if it does not contain zero and
-    rests on ten subjects or more.
+    rests on ten subjects and three seeds or more.
 
     Parameters
     ----------
@@ -350,6 +352,8 @@ def efficient(
         On which it was scored.
     variant
         Which HCMNet was scored, and so the one whose cost counts.
+    n_seeds
+        From how many seeds it was trained.
 
     Raises
     ------
@@ -371,11 +375,17 @@ def efficient(
         return Verdict(EFFICIENT_CLAIM, "does not hold on", THIS_MACHINE, NOTHING, why)
     cheaper = {name: costs.loc[(name, ""), "p50_ms"] for name, _ in known}
     cheaper = {name: ms for name, ms in cheaper.items() if ms < own["p50_ms"]}
-    return _weigh(better, cheaper, dataset, why)
+    few_seeds = n_seeds < claims.FEWEST_SEEDS
+    why += f"; {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    return _weigh(better, cheaper, dataset, why, few_seeds)
 
 
 def _weigh(
-    better: Mapping[str, Interval], cheaper: Mapping[str, float], dataset: str, why: str
+    better: Mapping[str, Interval],
+    cheaper: Mapping[str, float],
+    dataset: str,
+    why: str,
+    few_seeds: bool,
 ) -> Verdict:
     """Decide by what the cheaper references score; `cheaper` has their times in ms."""
     if not cheaper:
@@ -385,7 +395,10 @@ def _weigh(
         why = f"{why}; no honest scores at hand"
         return Verdict(EFFICIENT_CLAIM, "untested", "", NOTHING, why)
     gaps = {name: better.get(name, NOTHING) for name in cheaper}
-    enough = {name: gap.n_subjects >= claims.FEWEST_SUBJECTS for name, gap in gaps.items()}
+    enough = {
+        name: gap.n_subjects >= claims.FEWEST_SUBJECTS and not few_seeds
+        for name, gap in gaps.items()
+    }
     worse = [name for name, gap in gaps.items() if enough[name] and gap.high < 0]
     unclear = [name for name, gap in gaps.items() if not (enough[name] and gap.low > 0)]
     word = "does not hold on" if worse else "undecided on" if unclear else "holds on"
