@@ -35,15 +35,27 @@ def _recorded() -> Iterator[Cell]:
     yield Cell("network", whole, {"placebo": True})
 
 
+def _longer() -> Iterator[Cell]:
+    """Yield the strided network, trained long enough to remember what it is shown."""
+    own = _EEGMAT | {"scale": "longer", "variant": "pool_strides_8_8_2"}
+    yield Cell("network", own | {"protocol": _SHUFFLED})
+    yield Cell("network", own | {"protocol": _SHUFFLED}, {"placebo": True})
+    yield Cell("network", own)
+    names = ("majority", "hrv_logistic", "fingerprint")
+    for protocol, placebo in product(("group_kfold_subject", _SHUFFLED), (False, True)):
+        yield Cell("references", own | {"protocol": protocol}, {"names": names, "placebo": placebo})
+
+
 def _drivedb() -> Iterator[Cell]:
     """Yield the strided network and its references on the two drivers, as far as they go."""
-    own = {"dataset": "drivedb", "tier": "open", "scale": "recorded"}
+    own = {"dataset": "drivedb", "tier": "open", "scale": "longer", "variant": "pool_strides_8_8_2"}
     names = ("majority", "hrv_logistic", "fingerprint", "small_cnn")
-    protocols = ("leave_one_subject_out", "leave_one_segment_out", _SHUFFLED)
-    for protocol, placebo in product(protocols, (False, True)):
-        setting = own | {"protocol": protocol, "variant": "pool_strides_8_8_2"}
-        yield Cell("network", setting, {"placebo": placebo})
-        yield Cell("references", setting, {"names": names, "placebo": placebo})
+    for protocol in ("leave_one_subject_out", "leave_one_segment_out", _SHUFFLED):
+        setting = own | {"protocol": protocol}
+        for placebo in (False, True):
+            yield Cell("references", setting, {"names": names, "placebo": placebo})
+            if protocol == _SHUFFLED or not placebo:
+                yield Cell("network", setting, {"placebo": placebo})
 
 
 def _ablations() -> Iterator[Cell]:
@@ -99,6 +111,7 @@ def _twin() -> Iterator[Cell]:
 
 SWEEPS: dict[str, tuple[Cell, ...]] = {
     "recorded": tuple(_recorded()),
+    "longer": tuple(_longer()),
     "drivedb": tuple(_drivedb()),
     "ablations": tuple(_ablations()),
     "scans": tuple(_scans()),

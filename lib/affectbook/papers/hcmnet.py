@@ -59,6 +59,12 @@ SCALES = {
         "as ablation, but up to 30 epochs, and 12 without progress (50 as published) before "
         "training stops: long enough to overfit",
     ),
+    "longer": Scale(
+        None, 128, 10, 0, 16, 5, 15, 32, 5,
+        "five minutes on one core for a protocol and a seed of the strided network: at most 16 "
+        "windows of 10 s a trial at 128 Hz, 5 folds (10 as published), up to 15 epochs (500), "
+        "batch 32 (256), patience 5 (50)",
+    ),
     "recorded": Scale(
         None, 256, 10, 0, 6, 5, 3, 8, 3,
         "about 20 minutes on one core for a protocol and a seed of the published network: 6 "
