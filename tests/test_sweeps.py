@@ -131,12 +131,19 @@ def test_only_code_that_decides_a_score_counts() -> None:
 
 def test_part_of_a_sweep_can_be_asked_for() -> None:
     assert sweeps.chosen("hcmnet", "tiny", {"seed": "1"}) == [SHUFFLED]
-    with pytest.raises(ParameterError, match="no cell of the sweep tiny"):
+    with pytest.raises(
+        ParameterError, match="no cell of the sweep tiny has seed 2; there are seed: 0, 1"
+    ):
         sweeps.chosen("hcmnet", "tiny", {"seed": "2"})
     with pytest.raises(ParameterError, match="did you mean seed"):
         sweeps.chosen("hcmnet", "tiny", {"sed": "1"})
     with pytest.raises(ParameterError, match="no sweep 'tinny'; it has recorded"):
         sweeps.chosen("hcmnet", "tinny", {})
+
+
+def test_a_sweep_without_workers_is_refused() -> None:
+    with pytest.raises(ParameterError, match="1 worker or more, not 0"):
+        sweeps.run("hcmnet", "tiny", workers=0)
 
 
 def test_axes_are_multiplied_the_first_slowest() -> None:

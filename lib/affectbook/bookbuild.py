@@ -65,12 +65,13 @@ def notebook_digest(root: Path, source: Path) -> str:
     """Hash what the outputs of a notebook depend on.
 
     These are its code cells with their tags, the Python version, the code of this package that it
-    imports, the pinned packages and the recorded results; prose is not among them.
+    imports, the pinned packages and what was recorded and measured; prose is not among them.
     """
     content = notebook.read(source)
     files = [
         *closure(notebook.code(content), root / "lib"),
         *_below(root, "results/recorded"),
+        *_below(root, "results/bench"),
         *root.glob("constraints.txt"),
     ]
     return digest(files, root, notebook.code_hash(content), platform.python_version())

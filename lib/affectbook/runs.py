@@ -13,16 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from affectbook import (
-    bookbuild,
-    notebook,
-    papers,
-    params,
-    provenance,
-    records,
-    runpage,
-    sweeps,
-)
+from affectbook import bookbuild, notebook, papers, params, provenance, runpage
 from affectbook.closure import closure, digest
 from affectbook.errors import AffectbookError, RunError
 from affectbook.execute import NotebookFailed, execute
@@ -32,8 +23,11 @@ RESULTS = ("scores.csv", "predictions.csv")
 # What only draws or renders does not decide a score.
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
-    for name in ("bookbuild", "figures", "pages", "provenance", "runpage", "runs")
-)
+    for name in (
+        "ablations", "bookbuild", "chapters", "chapters.hcmnet", "chapters.shared", "claims",
+        "figures", "pages", "provenance", "runpage", "runs", "summary", "wearable",
+    )
+)  # fmt: skip
 
 
 def run(paper: str, given: dict[str, str], *, force: bool = False) -> Path:
@@ -219,15 +213,8 @@ def _do(arguments: argparse.Namespace) -> None:
     root = project_root()
     if arguments.command == "book":
         print(f"The book: {_short(bookbuild.build(root), root)}")
-    elif arguments.command == "sweep":
-        only = dict(arguments.p)
-        folder = sweeps.run(arguments.paper, arguments.name, only, workers=arguments.workers)
-        print(f"Cells: {_short(folder, root)}")
-    elif arguments.command == "record-sweep":
-        folder, done, of = records.record(arguments.paper, arguments.name)
-        print(f"Recorded {done} of {of} cells: {_short(folder, root)}")
-    elif arguments.command == "check-stale":
-        _tell_stale(records.check())
+    elif arguments.command in ("sweep", "record-sweep", "check-stale"):
+        _do_sweep(arguments, root)
     elif arguments.command == "record":
         print(f"Recorded: {_short(record(Path(arguments.run), arguments.name), root)}")
     else:
@@ -235,6 +222,21 @@ def _do(arguments: argparse.Namespace) -> None:
         print(headline(folder))
         print(f"Page:   {_short(folder / 'page.html', root)}")
         print(f"Scores: {_short(folder / 'scores.csv', root)}")
+
+
+def _do_sweep(arguments: argparse.Namespace, root: Path) -> None:
+    # These load torch and the data sets, which nothing else here needs.
+    from affectbook import records, sweeps
+
+    if arguments.command == "sweep":
+        only = dict(arguments.p)
+        folder = sweeps.run(arguments.paper, arguments.name, only, workers=arguments.workers)
+        print(f"Cells: {_short(folder, root)}")
+    elif arguments.command == "record-sweep":
+        folder, done, of = records.record(arguments.paper, arguments.name)
+        print(f"Recorded {done} of {of} cells: {_short(folder, root)}")
+    else:
+        _tell_stale(records.check())
 
 
 def _tell_stale(found: dict[str, list[str]]) -> None:

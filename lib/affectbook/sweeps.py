@@ -58,10 +58,12 @@ def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers
     Raises
     ------
     ParameterError
-        If there is no such sweep, or no cell has these values.
+        If there is no such sweep, no cell has these values, or there is no worker.
     DataNotFoundError
         If real data are not there.
     """
+    if workers < 1:
+        raise ParameterError(f"a sweep needs 1 worker or more, not {workers}")
     todo = chosen(paper, name, only or {})
     folder = folder_of(paper, name)
     keys = [key(paper, cell) for cell in todo]
