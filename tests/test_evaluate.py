@@ -18,7 +18,7 @@ from torch import nn
 
 from affectbook import protocols
 from affectbook.errors import AuditError, ProtocolError
-from affectbook.evaluate import PREDICTION_COLUMNS, evaluate, seeded
+from affectbook.evaluate import PREDICTION_COLUMNS, evaluate, fold_seed, seeded
 from affectbook.models.network import HISTORY, WindowNet
 from affectbook.models.scaling import WindowScaler
 from affectbook.protocols import Protocol
@@ -98,10 +98,15 @@ def test_a_fresh_copy_sees_training_windows_only(found, log, name, estimator) ->
     assert not hasattr(estimator, "classes_"), "the estimator given is left alone"
     for fold, (train, test) in enumerate(protocol.split(y, meta)):
         seen, valid = log[fold]["fit"], log[fold].get("valid")
-        assert log[fold]["tested"] == set(test) and log[fold]["seed"] == 5 + fold
+        assert log[fold]["tested"] == set(test) and log[fold]["seed"] == fold_seed(5, fold)
         assert seen | (valid or set()) <= set(train) and not seen & (valid or set())
         assert seen == set(train) or valid
     assert len(log) == fold + 1
+
+
+def test_folds_of_different_seeds_never_share_a_seed() -> None:
+    seeds = [fold_seed(seed, fold) for seed in range(20) for fold in range(60)]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_validation_windows_come_from_other_subjects_or_trials(found, log) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MACHINERY = (
     "__init__", "bookbuild", "closure", "errors", "execute", "files", "notebook", "papers/__init__",
-    "params", "provenance", "results", "runpage", "runs", "models/__init__", "models/products",
-    "models/scans/__init__", "models/scans/fused", "models/scans/mamba1", "models/scans/mamba2",
+    "params", "provenance", "results", "runpage", "runs", "scoring", "models/__init__",
+    "models/products", "models/scans/__init__", "models/scans/fused", "models/scans/mamba1",
+    "models/scans/mamba2",
 )  # fmt: skip
 PAPER = '''"""A paper small enough for a test."""
 
