@@ -28,7 +28,7 @@ def predictions(share: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def recorded_in(root: Path, share: float) -> None:
+def recorded_in(root: Path, share: float, scale: str = "recorded") -> None:
     """Record a run of HCMNet that is right so often, and leaks as shuffled windows do."""
     parts = []
     for estimator, variant in (("hcmnet", "pool_strides_8_8_2"), ("hrv_logistic", "")):
@@ -40,13 +40,13 @@ def recorded_in(root: Path, share: float) -> None:
         ):
             context = CONTEXT | {
                 "estimator": estimator, "variant": variant, "protocol": protocol,
-                "placebo": placebo,
+                "placebo": placebo, "scale": scale,
             }  # fmt: skip
             parts += [
                 results.score_rows(predictions(own), context, n_outputs=2, seed=seed)
                 for seed in range(3)
             ]
-    folder = root / "results" / "recorded" / "eegmat_test"
+    folder = root / "results" / "recorded" / f"eegmat_{scale}"
     results.write_rows(pd.concat(parts), folder / "scores.csv")
     made = {
         "data": {"windows": [120, 1, 1280]}, "seconds": 600.0,
@@ -84,6 +84,14 @@ def test_score_and_verdict_follow_the_records(root: Path) -> None:
     recorded_in(root, 0.2)
     pages.write(root / "out")
     assert "does not hold on eegmat" in (root / "out" / "papers.md").read_text()
+
+
+def test_scales_are_not_mixed(root: Path) -> None:
+    recorded_in(root, 0.8)
+    recorded_in(root, 0.2, "paper")
+    pages.write(root / "out")
+    line = (root / "out" / "papers.md").read_text()
+    assert "80.0 %" in line and "scale recorded, 3 seed(s)" in line and "50.0 % [" not in line
 
 
 def test_the_placebo_shows_its_numbers_and_has_words(root: Path) -> None:

@@ -78,18 +78,27 @@ def papers_table(rows: pd.DataFrame) -> str:
 
 
 def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
-    """Return the paper's honest score on the real set with most people, and the verdict on it."""
-    own = [claim for claim in paper.claims() if claim.name == paper.HEADLINE_CLAIM]
-    verdict = max(claims.judge(own, rows), key=lambda one: one.score.n_subjects)
-    if not verdict.score.n_subjects:
+    """Return the paper's honest score on the real set with most people, and the verdict on it.
+
+    Scales are not mixed: of several, the one with most people and then most seeds speaks.
+    """
+    (claim,) = [claim for claim in paper.claims() if claim.name == paper.HEADLINE_CLAIM]
+    found = []
+    for scale in claim.scales:
+        own = results.select(rows, scale=scale)
+        for verdict in claims.judge([claim], own):
+            decided_on = results.select(own, dataset=verdict.dataset, placebo=False)
+            network = claims.side(decided_on, {"protocol": claim.protocol, **claim.left})
+            found.append((verdict.score.n_subjects, network["seed"].nunique(), scale, verdict))
+    n_subjects, _, scale, verdict = max(found, key=lambda one: one[:2])
+    if not n_subjects:
         return "not recorded yet", verdict.word
-    (claim,) = own
-    decided_on = results.select(rows, dataset=verdict.dataset, placebo=False)
+    decided_on = results.select(rows, scale=scale, dataset=verdict.dataset, placebo=False)
     network = claims.side(decided_on, {"protocol": claim.protocol, **claim.left})
     score = results.interval(network, claim.metric)
     chance = 1 / results.confusions(network)[1].shape[-1]
     label = claim.metric.replace("_", " ")
-    made_by = f"{network['variant'].iloc[0]}, {network['seed'].nunique()} seed(s)"
+    made_by = f"{network['variant'].iloc[0]}, scale {scale}, {network['seed'].nunique()} seed(s)"
     who = f"{score.n_subjects} people of {verdict.dataset} never seen before"
     text = f"{score} {label} ({made_by}), {who}; "
     if not isinstance(claim.right, str):
@@ -104,6 +113,8 @@ def placebo(rows: pd.DataFrame, folder: Path) -> str:
     coins = rows[rows["placebo"].astype(bool) & rows["protocol"].isin(protocols.PROTOCOLS)]
     if coins.empty:
         return NO_RECORDS
+    one = coins.groupby(["dataset", "tier", "protocol", "estimator", "variant"])["scale"]
+    coins = coins[coins["scale"] == one.transform("first")]  # scales are not mixed
     parts = [
         figures.ladder_scores(part).assign(dataset=dataset, tier=tier)
         for (dataset, tier), part in coins.groupby(["dataset", "tier"], sort=False)
