@@ -167,7 +167,7 @@ def test_the_chapter_on_hcmnet_has_its_figures_and_tables(pages: dict[str, Beaut
         "two heart beats at 256 Hz",  # F7
         "three epochs marked",  # F8
         "On coin flips: not adapted",  # F9
-        "4 classes:",  # F10
+        "4 classes (simulated)",  # F10
         "probes after each stage",
         "time of one window on one thread",
     ):
