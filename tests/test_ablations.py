@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from builders import like_everyone, scores_of, spread_out
 
-from affectbook import ablations, claims, figures, results
+from affectbook import ablations, claims, results
 from affectbook.errors import DataError, ParameterError
 
 BASE = "pool_strides_8_8_2"
@@ -20,14 +16,7 @@ NUMBERS = {"value", "low", "high", "difference", "diff_low", "diff_high", "seed_
 NAMES = {"no_bissm": "no scans (BiSSM)"}
 
 
-@pytest.fixture(autouse=True)
-def plain() -> Iterator[None]:
-    """Draw without a screen and in the book's theme; leave nothing open or set."""
-    matplotlib.use("agg")
-    with matplotlib.rc_context():
-        figures.theme()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing")
 
 
 def variant(part: str, seed: int, low: float, high: float, n_subjects: int = 8) -> pd.DataFrame:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import warnings
-from collections.abc import Iterator
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -22,14 +20,7 @@ FOLDS = 3
 HONEST, SHUFFLED = "group_kfold_subject", "shuffled_windows_as_published"
 
 
-@pytest.fixture(autouse=True)
-def plain() -> Iterator[None]:
-    """Draw without a screen and in the book's theme; leave nothing open or set."""
-    matplotlib.use("agg")
-    with matplotlib.rc_context():
-        figures.theme()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing")
 
 
 def pulse(rate: float = 60, seconds: float = 10, sfreq: float = 128) -> np.ndarray:

@@ -18,7 +18,7 @@ LAYERS = (
     {"results", "claims"},
     {"experiments", "summary", "personalise", "probes"},
     {"figures"},
-    {"ablations", "wearable"},
+    {"ablations", "wearable", "efficiency"},
     {"papers", "analyses"},
     {"execute", "provenance", "runpage"},
     {"sweeps"},

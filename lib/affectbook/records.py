@@ -52,6 +52,8 @@ def record(paper: str, name: str) -> tuple[Path, int, int]:
             # In the order of the sweep, whatever was made when.
             order = joined["run_key"].map(keys.index).sort_values(kind="stable").index
             results.write_rows(joined.loc[order], target / f"{table}.gz")
+        else:
+            (target / f"{table}.gz").unlink(missing_ok=True)
     cells = [before[key] if key in kept else _cell(made[key]) for key in keys if key in
              {*kept, *made}]  # fmt: skip
     told = _joined(paper, name, cells, list(made.values()), _provenance(target))

@@ -25,7 +25,7 @@ _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
     for name in (
         "ablations", "bookbuild", "chapters", "chapters.hcmnet", "chapters.shared", "claims",
-        "figures", "pages", "provenance", "runpage", "runs", "summary", "wearable",
+        "efficiency", "figures", "pages", "provenance", "runpage", "runs", "summary", "wearable",
     )
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Would it run on a wearable? What ``bench/wearable.py`` measured, and two verdicts on it.
+"""Would it run on a wearable? What ``bench/wearable.py`` measured.
 
 Nothing here needs torch, and nothing is timed: the rows were measured before. A time is CPU time of
 one thread for one window, with malloc as it is by default unless `malloc` says "reuse": then freed
@@ -17,11 +17,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from affectbook import claims, figures
-from affectbook.claims import NOTHING, Claim, Verdict
-from affectbook.errors import DataError, DataFileError, DataNotFoundError, ParameterError
+from affectbook import figures
+from affectbook.errors import DataError, DataFileError, DataNotFoundError
 from affectbook.files import project_root
-from affectbook.results import Interval
 
 COLUMNS = (
     "estimator", "variant", "window_s", "samples", "parameters", "macs", "repetitions", "p50_ms",
@@ -29,24 +27,11 @@ COLUMNS = (
 )  # fmt: skip
 EXPONENTS = "network quantity malloc windows from_s to_s exponent low high".split()
 SCORES = ("estimator", "variant", "value", "low", "high")
-REFERENCES = ("hrv_logistic", "small_cnn")
 WINDOW_S = 10.0
-LINEAR = (0.9, 1.1)
 N_BOOT = 4000
 DEFAULT, REUSE = "default", "reuse"
 ALL, LONGEST = "all", "three longest"
-THIS_MACHINE = "this machine"
-_MALLOC = {"": "", DEFAULT: ", default malloc", REUSE: ", malloc keeps memory"}
-
-_NETWORK = {"estimator": "hcmnet", "variant": "published"}
-LINEAR_CLAIM = Claim(
-    "linear_in_length", "Its cost is linear in the length of the window", "abstract",
-    metric="exponent", left=_NETWORK, right="proportion",
-)  # fmt: skip
-EFFICIENT_CLAIM = Claim(
-    "efficient", "It is efficient for wearable IoT devices", "abstract",
-    metric="balanced_accuracy", left=_NETWORK, right={"estimator": REFERENCES},
-)  # fmt: skip
+MALLOC = {"": "", DEFAULT: ", default malloc", REUSE: ", malloc keeps memory"}
 
 
 def measured(path: Path | None = None) -> pd.DataFrame:
@@ -86,7 +71,7 @@ def measured(path: Path | None = None) -> pd.DataFrame:
             do=again,
         )  # fmt: skip
     rows["cpu_ms"] = [np.array(text.split(), float) for text in rows["cpu_ms"]]
-    names = [_name(*key) for key in zip(rows["estimator"], rows["variant"], strict=True)]
+    names = [name_of(*key) for key in zip(rows["estimator"], rows["variant"], strict=True)]
     rows.insert(0, "network", names)
     return rows
 
@@ -111,7 +96,7 @@ def _faults(rows: pd.DataFrame) -> Iterator[tuple[str, object, str]]:
         yield "window_s", f"{one['estimator']} {one['variant']} twice", "each window once"
 
 
-def _name(estimator: str, variant: str) -> str:
+def name_of(estimator: str, variant: str) -> str:
     """Return how tables and figures call a network."""
     name = figures.name_of(estimator)
     return f"{name}, {variant}" if variant else name
@@ -126,7 +111,7 @@ def table(path: Path | None = None) -> pd.DataFrame:
         Parameters, million MACs, memory of a prediction at its peak, median and 95th percentile of
         time, and the median as a share of the 10 s.
     """
-    rows = _at(measured(path))
+    rows = of_10_s(measured(path))
     return pd.DataFrame(
         {
             "network": rows["network"],
@@ -140,7 +125,7 @@ def table(path: Path | None = None) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def _at(rows: pd.DataFrame) -> pd.DataFrame:
+def of_10_s(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a window of 10 s, with the default malloc."""
     return rows[(rows["window_s"] == WINDOW_S) & (rows["malloc"] == DEFAULT)]
 
@@ -241,7 +226,7 @@ def _draw_growth(
             if (network, REUSE) in slopes:
                 label += f" ({slopes[network, REUSE]:.2f})"
             look = {"lw": 1.6, "label": label}
-            words.append(f"{label}, {_at(own)['p50_ms'].iloc[0]:.3g} ms")
+            words.append(f"{label}, {of_10_s(own)['p50_ms'].iloc[0]:.3g} ms")
         ax.plot(own["window_s"], own["p50_ms"], **looks[network], **look)
     seconds = np.sort(rows["window_s"].unique())
     ax.plot(seconds, 1000 * seconds, ":", color="0.2", lw=1.8, label="real time")
@@ -265,7 +250,7 @@ def _draw_scores(
     """Draw scores with their intervals against the time of a window of 10 s; return its words."""
     ax.set(xscale="log", xlabel=f"CPU time of a window of {WINDOW_S:g} s (ms)")
     ax.set(ylabel="balanced accuracy", title="Accuracy and cost")
-    both = _at(rows)
+    both = of_10_s(rows)
     if scores is not None:
         missing = [column for column in SCORES if column not in scores]
         if missing:
@@ -283,129 +268,3 @@ def _draw_scores(
         span = "" if np.isnan(row.low) else f" [{100 * row.low:.0f}, {100 * row.high:.0f}]"
         words.append(f"{row.network} {100 * row.value:.0f} %{span} in {row.p50_ms:.3g} ms")
     return f"Right: balanced accuracy against the time of {WINDOW_S:g} s: {'; '.join(words)}."
-
-
-def verdicts(
-    better: Mapping[str, Interval],
-    dataset: str = "",
-    variant: str = "published",
-    n_seeds: int = claims.FEWEST_SEEDS,
-    path: Path | None = None,
-) -> list[Verdict]:
-    """Return the verdicts of :func:`linear` and :func:`efficient`, for ``claims.table``."""
-    return [linear(path), efficient(better, dataset, variant, n_seeds, path)]
-
-
-def linear(path: Path | None = None) -> Verdict:
-    """Decide on "its cost is linear in the length of the window", for the published network.
-
-    The rule: the exponents of MACs and of the median of time over the three longest windows, with
-    their 95 % intervals (see :func:`exponents`). If all intervals lie between 0.9 and 1.1, the
-    claim holds on this machine. If that of MACs lies wholly below 0.9 or wholly above 1.1, or that
-    of time does so whatever malloc does, it does not hold. Otherwise it is undecided: a verdict
-    that hangs on how memory is handed out says nothing about the network.
-    """
-    name = _name(*_NETWORK.values())
-    growth = exponents(path)
-    own = growth[(growth["network"] == name) & (growth["windows"] == LONGEST)]
-    if own.empty:
-        return Verdict(LINEAR_CLAIM, "untested", "", NOTHING, f"{name} was not measured")
-    inside = (own["low"] > LINEAR[0]) & (own["high"] < LINEAR[1])
-    outside = ((own["high"] < LINEAR[0]) | (own["low"] > LINEAR[1])).groupby(own["quantity"]).all()
-    word = "holds on" if inside.all() else "does not hold on" if outside.any() else "undecided on"
-    told = "; ".join(
-        f"{row.quantity}{_MALLOC[row.malloc]} {row.exponent:.2f} [{row.low:.2f}, {row.high:.2f}]"
-        for row in own.sort_values(["quantity", "malloc"]).itertuples()
-    )
-    why = f"exponents from {own['from_s'].iloc[0]:g} to {own['to_s'].iloc[0]:g} s: {told}"
-    return Verdict(LINEAR_CLAIM, word, THIS_MACHINE, NOTHING, why)
-
-
-def efficient(
-    better: Mapping[str, Interval],
-    dataset: str = "",
-    variant: str = "published",
-    n_seeds: int = claims.FEWEST_SEEDS,
-    path: Path | None = None,
-) -> Verdict:
-    """Decide on "efficient for wearable IoT devices".
-
-    The rule, in this order, for a window of 10 s on one thread:
-
-    1. If the 95th percentile of time is 10 s or more, the claim does not hold on this machine: it
-       does not keep up with the signal.
-    2. Only references that cost less time (median) count. If the network is less accurate than
-       one of them, it does not hold on the data set; if it is more accurate than all of them, or
-       none costs less, it holds.
-    3. Otherwise it is undecided: more is paid, and not shown to buy anything. So it is where a
-       cheaper reference was not compared. Without any comparison it is untested.
-
-    More or less accurate is what the paired 95 % interval says, if it does not contain zero and
-    rests on ten subjects and three seeds or more.
-
-    Parameters
-    ----------
-    better
-        Balanced accuracy under an honest protocol, HCMNet minus the reference and paired by
-        subject, by the reference's name.
-    dataset
-        On which it was scored.
-    variant
-        Which HCMNet was scored, and so the one whose cost counts.
-    n_seeds
-        From how many seeds it was trained.
-
-    Raises
-    ------
-    ParameterError
-        If the variant or a name was not measured.
-    """
-    costs = _at(measured(path)).set_index(["estimator", "variant"])
-    known = [(name, "") for name in REFERENCES if (name, "") in costs.index]
-    wrong = [name for name in better if (name, "") not in known]
-    if ("hcmnet", variant) not in costs.index or wrong:
-        raise ParameterError(
-            f"no time of {', '.join(wrong) or variant!r} was measured; there are "
-            f"{', '.join(filter(None, costs.index.map('/'.join)))}"
-        )
-    own = costs.loc[("hcmnet", variant)]
-    why = f"{_name('hcmnet', variant)}: {own['p50_ms']:.3g} ms (p95 {own['p95_ms']:.3g} ms) "
-    why += f"for {WINDOW_S:g} s"
-    if own["p95_ms"] >= 1000 * WINDOW_S:
-        return Verdict(EFFICIENT_CLAIM, "does not hold on", THIS_MACHINE, NOTHING, why)
-    cheaper = {name: costs.loc[(name, ""), "p50_ms"] for name, _ in known}
-    cheaper = {name: ms for name, ms in cheaper.items() if ms < own["p50_ms"]}
-    few_seeds = n_seeds < claims.FEWEST_SEEDS
-    why += f"; {n_seeds} seed{'s' if n_seeds > 1 else ''}"
-    return _weigh(better, cheaper, dataset, why, few_seeds)
-
-
-def _weigh(
-    better: Mapping[str, Interval],
-    cheaper: Mapping[str, float],
-    dataset: str,
-    why: str,
-    few_seeds: bool,
-) -> Verdict:
-    """Decide by what the cheaper references score; `cheaper` has their times in ms."""
-    if not cheaper:
-        why = f"{why}; no reference costs less"
-        return Verdict(EFFICIENT_CLAIM, "holds on", THIS_MACHINE, NOTHING, why)
-    if not better:
-        why = f"{why}; no honest scores at hand"
-        return Verdict(EFFICIENT_CLAIM, "untested", "", NOTHING, why)
-    gaps = {name: better.get(name, NOTHING) for name in cheaper}
-    enough = {
-        name: gap.n_subjects >= claims.FEWEST_SUBJECTS and not few_seeds
-        for name, gap in gaps.items()
-    }
-    worse = [name for name, gap in gaps.items() if enough[name] and gap.high < 0]
-    unclear = [name for name, gap in gaps.items() if not (enough[name] and gap.low > 0)]
-    word = "does not hold on" if worse else "undecided on" if unclear else "holds on"
-    named = worse or unclear or list(gaps)
-    told = [
-        f"{figures.name_of(name)} takes {cheaper[name]:.3g} ms, HCMNet minus it: "
-        + (claims.points(gaps[name]) if gaps[name].n_subjects else "not compared")
-        for name in named
-    ]
-    return Verdict(EFFICIENT_CLAIM, word, dataset, gaps[named[0]], "; ".join([why, *told]))

@@ -6,17 +6,15 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from itertools import product
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from builders import CONTEXT, like_everyone, scores_of, spread_out
 
-from affectbook import figures, personalise, probes, results
+from affectbook import personalise, probes, results
 from affectbook.chapters import hcmnet, shared
 from affectbook.errors import DataError, ParameterError
 from affectbook.models.hcmnet import HCMNet
@@ -27,14 +25,7 @@ STRIDED = {"pool_strides": (8, 8, 2)}
 SFREQ = 256
 
 
-@pytest.fixture(autouse=True)
-def plain() -> Iterator[None]:
-    """Draw without a screen and in the book's theme; leave nothing open or set."""
-    matplotlib.use("agg")
-    with matplotlib.rc_context():
-        figures.theme()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing")
 
 
 def pulse() -> np.ndarray:
