@@ -235,7 +235,7 @@ def _usable(
             "no recording gives a window",
             field=f"label rule {rule.name}, windows of {seconds:g} s",
             found=f"{n_short} recordings, all too short" if n_short else "no recording it names",
-            expected=f"conditions {sorted(rule.conditions)}",
+            expected=rule.reads,
         )
     if n_short:
         log.warning("recordings shorter than one window of %g s, left out: %d", seconds, n_short)

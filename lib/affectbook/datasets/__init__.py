@@ -8,37 +8,88 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from affectbook import files
+from affectbook import cache, files
+from affectbook.closure import closure_of, code_hash
 from affectbook.datasets import _folders, _registry
 from affectbook.datasets._folders import find_root
-from affectbook.datasets._registry import card, names
-from affectbook.datasets.card import Card, LabelRule
+from affectbook.datasets._registry import names
+from affectbook.datasets.card import Card, LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.errors import DataNotFoundError, ParameterError
 
 __all__ = [
-    "Card", "LabelRule", "Recording", "card", "check_tier", "content_hash", "data_hashes",
-    "describe", "find_root", "load", "names", "prepare", "subjects",
+    "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "check_tier", "code",
+    "content_hash", "data_hashes", "describe", "find_root", "load", "names", "prepare", "subjects",
 ]  # fmt: skip
 
 TIERS = ("simulated", "open", "licensed")
 log = logging.getLogger(__name__)
 
 
+def card(name: str) -> Card:
+    """Return the data card of a data set; channels after its name do not matter.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such data set, or it has no such channels.
+    """
+    return _registry.card(_registry.parse(name)[0])
+
+
+class Recordings:
+    """Recordings of a data set, read while they are iterated over.
+
+    Attributes
+    ----------
+    name, folder, subjects, kind, channels, options
+        What is read, resolved.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        subjects: tuple[str, ...],
+        channels: str | Iterable[str] | None,
+        options: dict[str, object],
+    ) -> None:
+        self.name, self.folder, self.subjects, self.options = name, folder, subjects, options
+        self.kind, self.channels = _registry.kind_of(name, channels)
+        self._read()  # so that what the reader checks at the call is checked now
+
+    def _read(self) -> Iterator[Recording]:
+        module = _registry.module(self.name)
+        several = {"channels": self.kind} if len(module.CHANNELS) > 1 else {}
+        return module.read(self.folder, self.subjects, **several, **self.options)
+
+    def __iter__(self) -> Iterator[Recording]:
+        return (recording.pick(self.channels) for recording in self._read())
+
+    def identity(self) -> dict[str, object]:
+        """Return all that the recordings depend on but code: files' hashes, and what is read."""
+        return {
+            "dataset": self.name,
+            "subjects": list(self.subjects),
+            "channels": list(self.channels),
+            "options": {name: repr(value) for name, value in sorted(self.options.items())},
+            "files": data_hashes(self.name, self.folder, self.subjects),
+        }
+
+
 def load(
     name: str,
     root: str | Path | None = None,
     subjects: Iterable[str] | None = None,
+    *,
+    channels: str | Iterable[str] | None = None,
     **options: object,
-) -> Iterator[Recording]:
-    """Yield the recordings of a data set, with one subject in memory at a time.
+) -> Recordings:
+    """Return the recordings of a data set, read with one subject in memory at a time.
 
     What can be checked without reading signals is checked at the call, not at the first
     recording.
@@ -46,26 +97,31 @@ def load(
     Parameters
     ----------
     name
-        The data set, one of `names`.
+        The data set, one of `names`; ``"<name>:<channels>"`` names channels, too.
     root
         Where it is; None searches (`find_root`).
     subjects
         Which subjects, as the set names them, in this order; None: all of them.
+    channels
+        A kind (``"ecg"``, ``"eeg"``) or names of channels of one kind; None: all of the first kind
+        of the set.
     options
-        What the reader of this set takes besides, such as ``channels="eeg"`` for eegmat.
+        What the reader of this set takes besides, such as ``trim_s=30`` for drivedb.
 
     Raises
     ------
     ParameterError
-        If there is no such data set or option, or `subjects` is not a list of names.
+        If there is no such data set, option or channel, or `subjects` is not a list of names.
     DataNotFoundError
         If the data, or a subject of them, are not there.
     DataFileError
         While reading, if a file is not what its card says.
     """
+    name, named = _registry.parse(name)
     _registry.check_options(name, options)
     folder = find_root(name, root)
-    return _registry.module(name).read(folder, _chosen(name, folder, subjects), **options)
+    channels = named if channels is None else channels
+    return Recordings(name, folder, _chosen(name, folder, subjects), channels, options)
 
 
 def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
@@ -76,6 +132,7 @@ def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     DataNotFoundError
         If one of them is not there.
     """
+    name, _ = _registry.parse(name)
     return _chosen(name, find_root(name, root), None)
 
 
@@ -111,16 +168,11 @@ def check_tier(name: str, tier: str) -> None:
     Raises
     ------
     ParameterError
-        If there is no such tier, it is not that of the set, or the set has no twin.
+        If there is no such tier, or it is not that of the set.
     """
     own = card(name).tier
     if tier not in TIERS:
         raise _registry.unknown("tier", tier, TIERS)
-    if tier == "simulated" and name not in _registry.with_twin():
-        raise ParameterError(
-            f"{name} has no simulated twin; ask for tier={own!r}, or take one of the sets that "
-            f"have one: {', '.join(_registry.with_twin())}"
-        )
     if tier not in ("simulated", own):
         raise ParameterError(f"{name} is of tier {own!r}, not {tier!r}; ask for tier={own!r}")
 
@@ -155,10 +207,11 @@ def prepare(
     Raises
     ------
     ParameterError
-        If the tier is not that of the set, or the set has no twin.
+        If the tier is not that of the set.
     DataNotFoundError
         If real data are not there, or are a twin.
     """
+    name, _ = _registry.parse(name)
     check_tier(name, tier)
     if tier == "simulated":
         if root is not None:
@@ -179,35 +232,17 @@ def _twin(name: str, *, subjects: int, seed: int, effect: float, fingerprint: fl
     module = _registry.module(name)
     dials = {"effect": float(effect), "fingerprint": float(fingerprint)}
     dials |= {"subjects": int(subjects), "seed": int(seed)}
-    sources = [files.sha256(path) for path in module.TWIN_SOURCES]
-    key = hashlib.sha256(json.dumps([name, dials, sources], sort_keys=True).encode()).hexdigest()
-    folder = files.build_dir("twins", name) / key[:16]
-    if _whole(name, folder):
-        return folder
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
-    try:
-        module.make_twin(made, **dials)
-        made.chmod(0o755)
-        if folder.exists() and not _whole(name, folder):
-            shutil.rmtree(folder)
-        made.rename(folder)
-    except OSError:
-        # Another process may have finished the same twin in the meantime.
-        if not _whole(name, folder):
-            raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
+    return cache.folder(
+        f"twins/{name}", {**dials, "code": code(name)}, lambda made: module.make_twin(made, **dials)
+    )
 
 
-def _whole(name: str, folder: Path) -> bool:
-    """Tell whether a twin is there with all the subjects that its mark names."""
-    try:
-        twin = _folders.twin_of(folder)
-    except DataFileError:
-        return False
-    there = _registry.module(name).subjects_in(folder)
-    return twin is not None and set(twin["subjects"]) <= set(there)
+def code(name: str) -> dict[str, str]:
+    """Return a hash of each file of this package that reads or writes a data set."""
+    lib = files.project_root() / "lib"
+    others = ("affectbook.datasets", "affectbook.datasets._registry", "affectbook.cache")
+    found = closure_of(f"affectbook.datasets.{name}", lib, leave_out=others)
+    return {path.relative_to(lib).as_posix(): code_hash(path) for path in found}
 
 
 def describe(name: str, tier: str, path: str | Path) -> str:
@@ -215,11 +250,14 @@ def describe(name: str, tier: str, path: str | Path) -> str:
 
     A path outside the project is shortened, so that no path of this machine is printed.
     """
+    name, channels = _registry.parse(name)
     module, folder = _registry.module(name), find_root(name, path)
     twin = _folders.twin_of(folder)
     expected = twin["subjects"] if twin else module.expected_in(folder)
     count = len(set(expected) & set(module.subjects_in(folder)))
     data = f"{module.CARD.title}{' twin' if twin else ''}, {count} subject{'s' * (count != 1)}"
+    if channels:
+        data += f", channels {channels if isinstance(channels, str) else ' '.join(channels)}"
     if twin:
         data += "".join(f", {key} {twin[key]:g}" for key in ("effect", "fingerprint", "seed"))
     return f"tier: {tier} | data: {data} | folder: {_folders.shown(name, folder)}"
@@ -229,11 +267,12 @@ def data_hashes(
     name: str, path: str | Path, subjects: Iterable[str] | None = None
 ) -> dict[str, str]:
     """Return the SHA-256 of each file that `load` reads, by its name inside the data folder."""
+    name, _ = _registry.parse(name)
     folder = find_root(name, path)
     module = _registry.module(name)
     chosen = _chosen(name, folder, subjects)
     read = sorted({file for subject in chosen for file in module.files_of(folder, subject)})
-    return {file.relative_to(folder).as_posix(): files.sha256(file) for file in read}
+    return {file.relative_to(folder).as_posix(): cache.sha256(file) for file in read}
 
 
 def content_hash(name: str, path: str | Path, subjects: Iterable[str] | None = None) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from affectbook.datasets import _registry
 from affectbook.errors import DataFileError, DataNotFoundError
-from affectbook.files import project_root
+from affectbook.files import project_root, write_text
 
 TWIN_FILE = "TWIN.json"
 VARIABLE = "AFFECTBOOK_DATA"
@@ -68,13 +69,16 @@ def _named(base: Path, name: str) -> list[Path]:
 
 def _advice(name: str) -> str:
     """Return what a reader without the data can do."""
-    with_twin = _registry.with_twin()
-    own = name in with_twin
-    twin = name if own else with_twin[0]
     return (
-        f"{_registry.card(name).obtain}; or run on {'its' if own else 'a'} simulated twin: "
-        f'make run PAPER=hcmnet ARGS="-p dataset {twin} -p tier simulated"'
+        f"{_registry.card(name).obtain}; or run on its simulated twin: "
+        f'make run PAPER=hcmnet ARGS="-p dataset {name} -p tier simulated"'
     )
+
+
+def mark_twin(folder: Path, subjects: Iterable[str], **dials: float) -> Path:
+    """Write the mark of a simulated twin: its subjects, and the dials it was made with."""
+    mark = {"simulated": True, **dials, "subjects": list(subjects)}
+    return write_text(Path(folder) / TWIN_FILE, json.dumps(mark, indent=1) + "\n")
 
 
 def twin_of(folder: Path) -> dict | None:

@@ -3,12 +3,15 @@
 A data set is one module with:
 
 - ``CARD``, its data card;
+- ``CHANNELS``: names of the channels of each kind that can be read (``"ecg"``, ``"eeg"``), each
+  kind at one rate; the first kind is the default;
 - ``subjects_in(folder)``: the subjects whose files lie in a folder, in the card's order;
 - ``expected_in(folder)``: the subjects that are read when none are named;
 - ``files_of(folder, subject)``: the files that hold a subject;
 - ``read(folder, subjects, ...)``: the recordings, one subject in memory at a time; what it takes
-  by keyword only, `load` passes on;
-- where the set has a simulated twin, ``make_twin(folder, *, subjects, effect, fingerprint, seed)``.
+  by keyword only, `load` passes on; with more than one kind of channels also ``channels``;
+- ``make_twin(folder, *, subjects, effect, fingerprint, seed)``: the simulated twin, in the set's
+  official layout.
 """
 
 from __future__ import annotations
@@ -72,9 +75,46 @@ def card(name: str) -> Card:
     return module(name).CARD
 
 
-def with_twin() -> tuple[str, ...]:
-    """Return the data sets that have a simulated twin."""
-    return tuple(name for name in names() if hasattr(module(name), "make_twin"))
+def parse(spec: str) -> tuple[str, str | tuple[str, ...] | None]:
+    """Return data set and channels of what the parameter `dataset` names.
+
+    After a colon may stand a kind of channels or their names: ``dreamer:eeg``, ``dreamer:ECG1``,
+    ``deap:Fp1,Fp2,F3,F4``.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such data set, or it has no such channels.
+    """
+    name, colon, wanted = spec.partition(":") if isinstance(spec, str) else (spec, "", "")
+    module(name)
+    if not colon:
+        return name, None
+    channels = wanted if wanted in module(name).CHANNELS else tuple(wanted.split(","))
+    kind_of(name, channels)
+    return name, channels
+
+
+def kind_of(name: str, channels: str | Iterable[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of channels, and the names of those wanted, in the order asked for.
+
+    Raises
+    ------
+    ParameterError
+        If the set has no kind with all of them.
+    """
+    there = module(name).CHANNELS
+    if channels is None:
+        return next(iter(there.items()))
+    if isinstance(channels, str) and channels in there:
+        return channels, there[channels]
+    wanted = (channels,) if isinstance(channels, str) else tuple(channels)
+    for kind, names_of_kind in there.items():
+        if wanted and set(wanted) <= set(names_of_kind):
+            return kind, wanted
+    asked = channels if isinstance(channels, str) else ",".join(map(str, channels))
+    of_all = [one for names_of_kind in there.values() for one in names_of_kind]
+    raise unknown(f"channels of {name} (all of one kind)", asked, dict.fromkeys([*there, *of_all]))
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
@@ -87,6 +127,7 @@ def check_options(name: str, options: Iterable[str]) -> None:
     """
     taken = inspect.signature(module(name).read).parameters.values()
     known = [parameter.name for parameter in taken if parameter.kind is parameter.KEYWORD_ONLY]
+    known = [option for option in known if option != "channels"]
     for option in options:
         if option not in known:
             raise unknown(f"option of load({name!r})", option, known)

@@ -1,39 +1,12 @@
-"""The data card: what a data set is, and how its labels are made."""
+"""The data card: what a data set is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from affectbook.datasets.recording import Recording
+from affectbook.datasets.labels import LabelRule, RatingRule
 
-
-@dataclass(frozen=True)
-class LabelRule:
-    """How the condition of a recording becomes a class.
-
-    Attributes
-    ----------
-    name : str
-        As the parameter `label_rule` spells it.
-    classes : tuple of str
-        Class names; a class id is a position in this tuple.
-    conditions : mapping of str to str
-        Condition to class name; a condition that is not listed is left out.
-    meaning : str
-        One line for the page.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    conditions: Mapping[str, str]
-    meaning: str
-    target: str = "condition"
-
-    def label(self, recording: Recording) -> int | None:
-        """Return the class id of a recording, or None where the rule leaves it out."""
-        name = self.conditions.get(recording.condition or "")
-        return None if name is None else self.classes.index(name)
+__all__ = ["Card", "LabelRule", "RatingRule"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +27,8 @@ class Card:
     sfreq : str
         In Hz, in words where it differs between files.
     unit : str
-    label_rules : tuple of LabelRule
-        The first one is the default.
+    label_rules : tuple of LabelRule or RatingRule
+        The first one for a target is the default.
     licence, size, obtain, citation : str
         `citation` is a key of ``book/references.bib``.
     pitfalls : tuple of str
@@ -69,7 +42,7 @@ class Card:
     channels: tuple[str, ...]
     sfreq: str
     unit: str
-    label_rules: tuple[LabelRule, ...]
+    label_rules: tuple[LabelRule | RatingRule, ...]
     licence: str
     size: str
     obtain: str

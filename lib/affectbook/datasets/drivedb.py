@@ -22,6 +22,7 @@ from affectbook.errors import DataFileError, ParameterError
 SEGMENTS = Path(__file__).with_name("drivedb_segments.csv")
 TRIM_S = 60.0
 CONDITIONS = ("rest", "highway", "city")
+CHANNELS = {"ecg": ("ECG",)}
 
 CARD = Card(
     name="drivedb",

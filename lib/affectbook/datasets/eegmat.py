@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
-from affectbook.datasets._registry import unknown
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataFileError
@@ -55,6 +54,7 @@ KINDS = {
     "eeg": _Kind(tuple(f"EEG {n}" for n in EEG_NAMES), EEG_NAMES, 32, 125, "uV", 1e8, 1e-2),
 }
 
+CHANNELS = {name: kind.ch_names for name, kind in KINDS.items()}
 CARD = Card(
     name="eegmat",
     title="eegmat",
@@ -139,7 +139,7 @@ def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
 
 
 def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Iterator[Recording]:
-    """Return the last 60 s of rest and the first 60 s of arithmetic of each subject.
+    """Yield the last 60 s of rest and the first 60 s of arithmetic of each subject.
 
     Both layouts hold the whole record resampled with `scipy.signal.resample_poly`, cut, and
     rounded to the step of the compact file, which cuts off EEG at 328 uV (35 samples of one
@@ -156,17 +156,9 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
 
     Raises
     ------
-    ParameterError
-        If `channels` is something else.
     DataFileError
-        While reading, if a file is not what the card says.
+        If a file is not what the card says.
     """
-    if channels not in KINDS:
-        raise unknown("channels", channels, KINDS)
-    return _recordings(folder, subjects, channels)
-
-
-def _recordings(folder: Path, subjects: Iterable[str], channels: str) -> Iterator[Recording]:
     kind, rows, compact = KINDS[channels], _in_compact(folder), None
     for subject in subjects:
         for number, condition in enumerate(CONDITIONS):

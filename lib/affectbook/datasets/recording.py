@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class Recording:
     condition : str or None
         The experimental condition, where the set labels by condition.
     ratings : mapping of str to float
-        Self-reports, where the set has them.
+        Self-reports, where the set has them, on the set's own scale; and, where a label rule
+        needs it, the lowest that the subject gave to any trial (`labels.LOWEST`).
     start_s : float
         Where the trial begins in the file it was cut from, in seconds.
     """
@@ -65,3 +66,10 @@ class Recording:
     def duration_s(self) -> float:
         """Length of the trial in seconds."""
         return self.signal.shape[1] / self.sfreq
+
+    def pick(self, ch_names: Sequence[str]) -> Recording:
+        """Return the recording with these channels only, in this order."""
+        if tuple(ch_names) == self.ch_names:
+            return self
+        rows = [self.ch_names.index(name) for name in ch_names]
+        return replace(self, signal=self.signal[rows], ch_names=tuple(ch_names))

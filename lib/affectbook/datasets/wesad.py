@@ -7,7 +7,6 @@ the same layout, which makes the simulated twin, stands beside the reader.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from affectbook import files, simulate
 from affectbook.datasets import _pickles
-from affectbook.datasets._folders import TWIN_FILE
+from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataFileError, ParameterError
@@ -24,7 +23,7 @@ SFREQ = 700.0
 BVP_SFREQ = 64.0
 CODES = {1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
 LAST_CODE = 7
-TWIN_SOURCES = tuple(map(Path, (__file__, _pickles.__file__, simulate.__file__)))
+CHANNELS = {"ecg": ("ECG",)}
 
 _SAME = {name: name for name in CODES.values()}
 _AFFECT = ("baseline", "stress", "amusement")
@@ -263,12 +262,6 @@ def make_twin(
             code = next(code for code, name in CODES.items() if name == condition)
             label[round(start_s * SFREQ) : round(stop_s * SFREQ)] = code
         write_subject(folder, subject, ecg, label)
-    mark = {
-        "simulated": True,
-        "effect": effect,
-        "fingerprint": fingerprint,
-        "seed": seed,
-        "subjects": list(CARD.subjects[:subjects]),
-    }
-    files.write_text(Path(folder) / TWIN_FILE, json.dumps(mark, indent=1) + "\n")
+    dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
+    mark_twin(folder, CARD.subjects[:subjects], **dials)
     return Path(folder)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from affectbook import simulate
 from affectbook.errors import ParameterError
+from affectbook.simulate import ecg
 
 SFREQ = 256.0
 SECONDS = 10
@@ -128,10 +129,10 @@ def test_at_effect_0_a_condition_does_not_change_a_single_sample():
 
 
 def test_at_fingerprint_0_all_are_drawn_from_the_same():
-    zero = [simulate._person(simulate._rng(0, subject, 1), 0.0) for subject in range(5)]
+    zero = [ecg._person(ecg._rng(0, subject, 1), 0.0) for subject in range(5)]
     for person in zero:
-        assert person.rate_bpm == simulate._REST.rate_bpm
-        np.testing.assert_array_equal(person.noise, simulate._REST.noise)
+        assert person.rate_bpm == ecg._REST.rate_bpm
+        np.testing.assert_array_equal(person.noise, ecg._REST.noise)
         np.testing.assert_array_equal(person.log_gain, 0.0)
 
 

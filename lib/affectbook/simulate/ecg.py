@@ -1,15 +1,10 @@
-"""Simulated ECG with known answers: what conditions do to it, and how people differ.
+"""Simulated ECG with known answers: what states do to it, and how people differ.
 
 A heart rate with slow (LF, 0.1 Hz) and respiratory (HF) variability gives a series of RR
 intervals; along each beat five Gaussian waves P, Q, R, S, T are drawn, as in McSharry et al.
 2003, "A dynamical model for generating synthetic electrocardiogram signals"; coloured noise with
-baseline wander is added. Two dials:
-
-- `effect` scales what a condition does to everybody alike (0: nothing, there is nothing to learn);
-- `fingerprint` scales how recognisable a person and each single trial are, whatever the
-  condition (0: all are drawn alike).
-
-Signals and labels only; nothing here knows a file format.
+baseline wander is added. A state is a named condition, or a place on the axes of valence and
+arousal.
 """
 
 from __future__ import annotations
@@ -21,7 +16,9 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from affectbook.errors import ParameterError
+from affectbook.simulate.affect import Affect
 
+State = str | Affect | None
 MAX_DIAL = 3.0
 WAVES = ("P", "Q", "R", "S", "T")
 # Waves of a beat at 60 bpm: amplitude in mV, centre and width in seconds from the R peak.
@@ -68,6 +65,35 @@ _CHANGES = {
     "meditation": _Change(rate_bpm=-7.0, lf=-0.2, hf=0.5, t=0.1),
 }
 CONDITIONS = tuple(_CHANGES)
+# The same for one unit of arousal and of valence: arousal speeds the heart up and steadies it as
+# stress does; what valence does is a choice, and shows in the waves.
+_OF_AROUSAL = _Change(rate_bpm=12.0, lf=-0.1, hf=-0.5, p=0.1, t=-0.35)
+_OF_VALENCE = _Change(rate_bpm=-3.0, lf=0.2, hf=0.3, p=0.4, t=0.6)
+
+
+@dataclass(frozen=True)
+class Population:
+    """How the hearts of a group of people differ from others'.
+
+    Attributes
+    ----------
+    rate_bpm : float
+        Added to the heart rate at rest.
+    lf, hf : float
+        Natural logs of factors on slow and respiratory variability.
+    response : float
+        Factor on what a state does to rate and variability; the waves respond as everybody's.
+    """
+
+    rate_bpm: float = 0.0
+    lf: float = 0.0
+    hf: float = 0.0
+    response: float = 1.0
+
+
+GENERAL = Population()
+# Less variability and a blunted response, as autonomic ageing shows; the sizes are choices.
+IMPAIRED = Population(rate_bpm=7.0, lf=-0.5, hf=-0.8, response=0.35)
 
 _REST = _Heart(
     rate_bpm=68.0,
@@ -83,11 +109,11 @@ _REST = _Heart(
 
 def session_plan(
     subject_index: int,
-    blocks: Sequence[tuple[str, float]],
+    blocks: Sequence[tuple[State, float]],
     *,
     gap_s: float,
     seed: int = 0,
-) -> list[tuple[str | None, float]]:
+) -> list[tuple[State, float]]:
     """Return the blocks in the order of one subject, with a gap before, between and after them.
 
     Parameters
@@ -95,14 +121,14 @@ def session_plan(
     subject_index
         Orders differ between subjects, so that time does not give the condition away.
     blocks
-        Condition and length in seconds of each block.
+        State and length in seconds of each block.
     gap_s
-        Length of a gap in seconds; its condition is None.
+        Length of a gap in seconds; its state is None.
     seed
         Same seed, same order.
     """
     order = _rng(seed, subject_index, 0).permutation(len(blocks))
-    plan: list[tuple[str | None, float]] = [(None, gap_s)]
+    plan: list[tuple[State, float]] = [(None, gap_s)]
     for position in order:
         plan += [blocks[position], (None, gap_s)]
     return plan
@@ -110,13 +136,14 @@ def session_plan(
 
 def ecg_subject(
     subject_index: int,
-    plan: Sequence[tuple[str | None, float]],
+    plan: Sequence[tuple[State, float]],
     *,
     sfreq: float,
     effect: float = 1.0,
     fingerprint: float = 1.0,
     seed: int = 0,
-) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+    population: Population = GENERAL,
+) -> tuple[np.ndarray, list[tuple[str | Affect, float, float]]]:
     """Return the ECG of one subject through a session.
 
     Parameters
@@ -124,20 +151,22 @@ def ecg_subject(
     subject_index
         Who; a subject does not depend on how many others are made.
     plan
-        Condition (one of `CONDITIONS`, None for a gap) and length in seconds, in order.
+        State (one of `CONDITIONS`, an `Affect`, None for a gap) and length in seconds, in order.
     sfreq
         Sampling rate in Hz.
     effect, fingerprint
         The two dials, 0 to 3.
     seed
         Same seed, same bytes.
+    population
+        The group that the subject belongs to.
 
     Returns
     -------
     signal : numpy.ndarray
         ``(n_times,)`` float64, in mV.
     blocks : list of tuple
-        Condition, first and last second of each block; gaps are left out.
+        State, first and last second of each block; gaps are left out.
 
     Raises
     ------
@@ -145,18 +174,45 @@ def ecg_subject(
         If a dial is out of range or a condition is unknown.
     """
     _check(subject_index, plan, sfreq, effect, fingerprint, seed)
-    person = _person(_rng(seed, subject_index, 1), fingerprint)
+    person = _of(population, _person(_rng(seed, subject_index, 1), fingerprint))
     edges = np.rint(np.cumsum([0.0, *(seconds for _, seconds in plan)]) * sfreq).astype(int)
     pieces, blocks = [], []
-    for position, (condition, _) in enumerate(plan):
+    for position, (state, _) in enumerate(plan):
         rng = _rng(seed, subject_index, 2 + position)
         trial = _trial(rng, person, fingerprint)
-        trial = _changed(trial, _CHANGES[condition or "baseline"], effect)
+        trial = _changed(trial, _change(state, population.response), effect)
         start, stop = edges[position : position + 2]
         pieces.append(_draw(rng, trial, int(stop - start), sfreq))
-        if condition is not None:
-            blocks.append((condition, start / sfreq, stop / sfreq))
+        if state is not None:
+            blocks.append((state, start / sfreq, stop / sfreq))
     return np.concatenate(pieces), blocks
+
+
+def second_lead(ecg: np.ndarray, subject_index: int, *, sfreq: float, seed: int = 0) -> np.ndarray:
+    """Return another lead of the same heart: the waves turned, with noise of its own.
+
+    Parameters
+    ----------
+    ecg
+        ``(n_times,)`` in mV, from `ecg_subject`.
+    subject_index, seed
+        How far the heart's axis is turned is the subject's own.
+    sfreq
+        In Hz.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n_times,)`` float64, in mV.
+    """
+    rng = _rng(seed, subject_index, _LEAD)
+    gain, lag = rng.uniform(0.4, 0.8), round(rng.uniform(0.004, 0.016) * sfreq)
+    # A lead seen from aside is smaller and in part a derivative of the first one.
+    turned = gain * ecg + rng.uniform(-0.3, 0.3) * (ecg - np.roll(ecg, lag))
+    return turned + _noise(rng, _NOISE, len(ecg), sfreq)
+
+
+_LEAD = 9004
 
 
 def _rng(seed: int, *stream: int) -> np.random.Generator:
@@ -165,7 +221,7 @@ def _rng(seed: int, *stream: int) -> np.random.Generator:
 
 def _check(
     subject_index: int,
-    plan: Sequence[tuple[str | None, float]],
+    plan: Sequence[tuple[State, float]],
     sfreq: float,
     effect: float,
     fingerprint: float,
@@ -180,10 +236,10 @@ def _check(
         raise ParameterError(f"sfreq = {sfreq} Hz; waves of an ECG need 100 Hz or more")
     if not plan:
         raise ParameterError("the plan is empty; it needs at least one block")
-    for condition, seconds in plan:
-        if condition is not None and condition not in _CHANGES:
+    for state, seconds in plan:
+        if not (state is None or isinstance(state, Affect) or state in _CHANGES):
             known = ", ".join(CONDITIONS)
-            raise ParameterError(f"unknown condition {condition!r}; known: {known}")
+            raise ParameterError(f"unknown condition {state!r}; known: {known}, or an Affect")
         if not seconds * sfreq >= 1:
             raise ParameterError(f"a block of {seconds} s at {sfreq} Hz holds no sample")
 
@@ -228,8 +284,37 @@ class _Draw:
         return self._dial * spread * np.clip(self._rng.standard_normal(spread.shape), -2.0, 2.0)
 
 
+def _of(population: Population, person: _Heart) -> _Heart:
+    """Return a person as one of a population."""
+    return replace(
+        person,
+        rate_bpm=person.rate_bpm + population.rate_bpm,
+        lf=person.lf * float(np.exp(population.lf)),
+        hf=person.hf * float(np.exp(population.hf)),
+    )
+
+
+def _change(state: State, response: float) -> _Change:
+    """Return what a state does at effect 1, rate and variability by the factor `response`."""
+    if isinstance(state, Affect):
+        parts = {
+            name: state.arousal * getattr(_OF_AROUSAL, name)
+            + state.valence * getattr(_OF_VALENCE, name)
+            for name in ("rate_bpm", "lf", "hf", "p", "t")
+        }
+        change = _Change(**parts)
+    else:
+        change = _CHANGES[state or "baseline"]
+    return replace(
+        change,
+        rate_bpm=response * change.rate_bpm,
+        lf=response * change.lf,
+        hf=response * change.hf,
+    )
+
+
 def _changed(trial: _Heart, change: _Change, effect: float) -> _Heart:
-    """Let a condition act on a trial."""
+    """Let a state act on a trial."""
     return replace(
         trial,
         rate_bpm=trial.rate_bpm + effect * change.rate_bpm,
