@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affectbook import windows
+from affectbook import files, windows
 from affectbook.datasets.card import LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataError, ParameterError
 
 RULE = LabelRule("calm_stress", ("calm", "stress"), {"calm": "calm", "stress": "stress"}, "two")
 OPEN = (None, None)
+SFREQ = 128.0
 
 
 def recording(
@@ -139,22 +141,121 @@ def test_windows_kept_of_a_trial_are_spread_over_it(n_windows, per_trial) -> Non
         assert np.ptp(np.diff(starts)) <= 1
 
 
-def test_a_memory_map_holds_the_same_windows(tmp_path: Path) -> None:
-    both = [recording(noise(25, seed=1)), recording(noise(45, seed=2), condition="stress")]
-    inside = make(*both, overlap=0.5)
-    mapped = make(*both, overlap=0.5, out=tmp_path / "deep" / "X.bin")
-    assert isinstance(mapped.X, np.memmap) and not mapped.X.flags.writeable
-    assert np.array_equal(inside.X, mapped.X) and np.array_equal(inside.y, mapped.y)
-    pd.testing.assert_frame_equal(inside.meta, mapped.meta)
+class Known(list):
+    """Recordings that can say what they are, and count how often they are read."""
+
+    name, read = "a", 0
+
+    def __iter__(self):
+        self.read += 1
+        return super().__iter__()
+
+    def identity(self) -> dict:
+        return {"name": self.name}
 
 
-def test_a_memory_map_is_whole_or_not_there(tmp_path: Path) -> None:
-    broken = recording(np.full(2560, np.nan), condition="stress")
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(files, "project_root", lambda: tmp_path)
+    return tmp_path / "build" / "cache" / "windows"
+
+
+def known(*recordings, **how) -> windows.Windows:
+    how = {"seconds": 10, "overlap": 0, "sfreq": SFREQ, "label_rule": RULE} | how
+    return windows.make_windows(*recordings, **how)
+
+
+def same(one: windows.Windows, other: windows.Windows) -> bool:
+    pd.testing.assert_frame_equal(one.meta, other.meta, check_exact=True)
+    return np.array_equal(one.X, other.X) and np.array_equal(one.y, other.y)
+
+
+def both() -> Known:
+    odd = recording(noise(45.3, seed=2), subject="007", trial="NA", condition="stress")
+    return Known([recording(noise(25, seed=1)), odd])
+
+
+def test_known_recordings_are_cut_once(project) -> None:
+    data = both()
+    first, second = known(data, overlap=0.7), known(data, overlap=0.7)
+    assert data.read == 1 and same(first, second)
+    assert same(first, known(list(data), overlap=0.7)), "and as recordings nobody knows are"
+    assert second.X.dtype == np.float32 and second.X.flags.writeable
+    assert second.y.dtype == np.int64 and set(second.meta["subject"]) == {"S2", "007"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"seconds": 9}, {"overlap": 0.1}, {"sfreq": 100}, {"per_trial": 1},
+               {"band": (1, None)}, {"label_rule": replace(RULE, name="other")}],
+)  # fmt: skip
+def test_other_arguments_are_other_windows(project, change) -> None:
+    data = both()
+    known(data)
+    known(data, **change)
+    assert data.read == 2 and len(list(project.iterdir())) == 2
+
+
+def test_other_recordings_or_code_are_other_windows(project, monkeypatch) -> None:
+    data, other = both(), both()
+    other.name = "b"
+    known(data)
+    known(other)
+    monkeypatch.setattr(windows, "code_hash", lambda path: "changed")
+    known(data)
+    assert (data.read, other.read) == (2, 1)
+
+
+@pytest.mark.parametrize("file", ["X.f32", "y.npy", "meta.csv", "told.json", "MANIFEST.json"])
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+def test_damaged_windows_are_cut_again(project, file, how) -> None:
+    data = both()
+    before = known(data)
+    (folder,) = project.iterdir()
+    raw = bytearray((folder / file).read_bytes())
+    raw[len(raw) // 3] ^= 1
+    if how == "gone":
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(raw if how == "flip" else raw[:-5])
+    after = known(data)
+    assert same(before, after)
+    assert data.read == 2 or (file, how) == ("MANIFEST.json", "flip"), "a key is no content"
+    assert [path.name for path in project.iterdir()] == [folder.name]
+
+
+def test_large_windows_stay_on_disk(project, monkeypatch) -> None:
+    monkeypatch.setattr(windows, "LARGE", 1000)
+    data = both()
+    for _ in range(2):
+        mapped = known(data)
+        assert isinstance(mapped.X, np.memmap) and not mapped.X.flags.writeable
+        assert same(mapped, known(list(data)))
+
+
+def test_what_was_left_out_is_said_each_time(project, caplog) -> None:
+    data = Known([recording(noise(3), trial="short"), recording(noise(20))])
+    for _ in range(2):
+        caplog.clear()
+        known(data)
+        assert caplog.text.count("left out: 1") == 1
+    assert data.read == 1
+
+
+def test_a_failure_leaves_nothing(project) -> None:
     with pytest.raises(DataError):
-        make(recording(noise(20)), broken, out=tmp_path / "X.bin")
-    with pytest.raises(DataError):
-        make(recording(noise(2)), out=tmp_path / "X.bin")
-    assert list(tmp_path.iterdir()) == []
+        known(Known([recording(noise(20)), recording(np.full(2560, np.nan), condition="stress")]))
+    assert not list(project.iterdir())
+
+
+def test_without_a_place_to_keep_them_windows_are_cut_all_the_same(project, monkeypatch, caplog):
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    data = both()
+    before = known(list(data))
+    monkeypatch.setattr(windows, "_write", full)
+    assert same(known(data), before) and "could not be kept (No space left" in caplog.text
+    assert not list(project.iterdir())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

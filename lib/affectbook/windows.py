@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +15,18 @@ import numpy as np
 import pandas as pd
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from affectbook.datasets.card import LabelRule
+from affectbook import cache
+from affectbook.closure import code_hash
+from affectbook.datasets.card import LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataError, ParameterError
-from affectbook.files import write_atomic
+from affectbook.files import write_text
 
 Band = tuple[float | None, float | None]
 META_COLUMNS = ["subject", "session", "trial", "window", "start_s", "stop_s"]
 TRIAL = ["subject", "session", "trial"]
+LARGE = 2**28
+"""Windows of more bytes than this stay on disk, and `X` is a memory map of them."""
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +36,7 @@ class Windows(NamedTuple):
     Attributes
     ----------
     X : numpy.ndarray
-        ``(n_windows, n_chans, n_times)`` float32, a memory map where `out` was given.
+        ``(n_windows, n_chans, n_times)`` float32; a read-only memory map where `LARGE`.
     y : numpy.ndarray
         ``(n_windows,)`` int64, class ids of the label rule.
     meta : pandas.DataFrame
@@ -128,18 +134,55 @@ def _describe(recording: Recording, starts: np.ndarray, n_times: int, sfreq: flo
     )
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How recordings are cut: the arguments of `make_windows`, checked."""
+
+    seconds: float
+    overlap: float
+    sfreq: float
+    label_rule: LabelRule | RatingRule
+    band: Band
+    per_trial: int | None
+
+    def __post_init__(self) -> None:
+        if not (
+            round(self.seconds * self.sfreq) > 0
+            and self.sfreq > 0
+            and 0 <= self.overlap < 1
+            and (self.per_trial is None or self.per_trial > 0)
+        ):
+            raise ParameterError(
+                f"windows of {self.seconds} s with overlap {self.overlap} at {self.sfreq} Hz, "
+                f"{self.per_trial or 'all'} of a trial, cannot be cut; seconds, sfreq and "
+                "per_trial must be positive and 0 <= overlap < 1"
+            )
+
+    @property
+    def n_times(self) -> int:
+        return round(self.seconds * self.sfreq)
+
+    @property
+    def step(self) -> int:
+        """Samples from one window to the next."""
+        return max(1, round(self.n_times * (1 - self.overlap)))
+
+
 def make_windows(
     recordings: Iterable[Recording],
     seconds: float,
     overlap: float,
     sfreq: float,
     *,
-    label_rule: LabelRule,
+    label_rule: LabelRule | RatingRule,
     band: Band = (0.5, None),
     per_trial: int | None = None,
-    out: Path | None = None,
 ) -> Windows:
     """Cut recordings into labelled windows of equal length.
+
+    Recordings that can say what they are, as those of `datasets.load` do, are cut once: their
+    windows are kept under ``build/cache/windows``, by the content of the files they come from, the
+    arguments and the code, and are cut again when damaged.
 
     Parameters
     ----------
@@ -155,9 +198,6 @@ def make_windows(
         Edges in Hz of the filter, applied once to each whole recording.
     per_trial
         Keep at most this many windows of a trial, evenly spread over it.
-    out
-        File to stream the windows into, whole or not at all; `X` is then a read-only memory map
-        of it.
 
     Raises
     ------
@@ -166,44 +206,94 @@ def make_windows(
     DataError
         If no recording gives a window, or recordings differ in channels.
     """
-    n_times, step = _lengths(seconds, overlap, sfreq, per_trial)
+    plan = _Plan(seconds, overlap, sfreq, label_rule, band, per_trial)
+    if not hasattr(recordings, "identity"):
+        return _collected(recordings, plan)
+    told = {"recordings": recordings.identity(), "plan": asdict(plan), "code": code_hash(_HERE)}
+    made_now: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made_now.append(folder)
+        _write(recordings, plan, folder)
+
+    try:
+        return _read(cache.folder("cache/windows", told, make), silent=bool(made_now))
+    except OSError as error:
+        log.warning("windows could not be kept (%s); they are cut for this run alone", error)
+        return _collected(recordings, plan)
+
+
+_HERE = Path(__file__)
+_X, _Y, _META, _TOLD = "X.f32", "y.npy", "meta.csv", "told.json"
+
+
+def _collected(recordings: Iterable[Recording], plan: _Plan) -> Windows:
+    """Return windows cut in memory."""
+    pieces = []
+    y, meta = _each(recordings, plan, pieces.append)
+    return Windows(np.concatenate(pieces), y, meta)
+
+
+def _each(
+    recordings: Iterable[Recording], plan: _Plan, keep: Callable[[np.ndarray], None]
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Hand the windows of one recording after the other to `keep`; return ``y`` and ``meta``."""
     labels, rows = [], []
-
-    def pieces() -> Iterator[np.ndarray]:
-        for recording, label in _usable(recordings, label_rule, n_times, sfreq):
-            signal = condition_signal(recording, sfreq, band)
-            piece, starts = _cut(signal, n_times, step, per_trial)
-            labels.append(np.full(len(starts), label, np.int64))
-            rows.append(_describe(recording, starts, n_times, sfreq))
-            yield np.ascontiguousarray(piece)
-
-    if out is None:
-        X = np.concatenate(list(pieces()))
-    else:
-        write_atomic(Path(out), lambda path: _stream(pieces(), path))
-        X = np.memmap(out, np.float32, "r").reshape(sum(map(len, rows)), -1, n_times)
-    return Windows(X, np.concatenate(labels), pd.concat(rows, ignore_index=True)[META_COLUMNS])
+    for recording, label in _usable(recordings, plan):
+        signal = condition_signal(recording, plan.sfreq, plan.band)
+        piece, starts = _cut(signal, plan.n_times, plan.step, plan.per_trial)
+        labels.append(np.full(len(starts), label, np.int64))
+        rows.append(_describe(recording, starts, plan.n_times, plan.sfreq))
+        keep(np.ascontiguousarray(piece))
+    return np.concatenate(labels), pd.concat(rows, ignore_index=True)[META_COLUMNS]
 
 
-def _lengths(
-    seconds: float, overlap: float, sfreq: float, per_trial: int | None
-) -> tuple[int, int]:
-    """Return the samples of a window, and those from one window to the next."""
-    n_times = round(seconds * sfreq)
-    if not (
-        n_times > 0 and sfreq > 0 and 0 <= overlap < 1 and (per_trial is None or per_trial > 0)
-    ):
-        raise ParameterError(
-            f"windows of {seconds} s with overlap {overlap} at {sfreq} Hz, {per_trial or 'all'} of "
-            "a trial, cannot be cut; seconds, sfreq and per_trial must be positive and "
-            "0 <= overlap < 1"
-        )
-    return n_times, max(1, round(n_times * (1 - overlap)))
+class _Heard(logging.Handler):
+    """Keeps what is logged, so that it is said again when the windows are used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.name, record.levelno, record.getMessage()))
 
 
-def _usable(
-    recordings: Iterable[Recording], rule: LabelRule, n_times: int, sfreq: float
-) -> Iterator[tuple[Recording, int]]:
+def _write(recordings: Iterable[Recording], plan: _Plan, folder: Path) -> None:
+    """Write windows into a folder, those of one recording in memory at a time."""
+    shape, heard, package = [], _Heard(), logging.getLogger("affectbook")
+    package.addHandler(heard)
+    try:
+        with (folder / _X).open("wb") as stream:
+
+            def keep(piece: np.ndarray) -> None:
+                shape[:] = [sum(shape[:1]) + len(piece), *piece.shape[1:]]
+                stream.write(piece.data)
+
+            y, meta = _each(recordings, plan, keep)
+    finally:
+        package.removeHandler(heard)
+    np.save(folder / _Y, y)
+    meta.to_csv(folder / _META, index=False)
+    write_text(folder / _TOLD, json.dumps({"shape": shape, "log": heard.lines}))
+
+
+def _read(folder: Path, silent: bool) -> Windows:
+    """Return what `_write` wrote, and say again what was said when it was cut."""
+    told = json.loads((folder / _TOLD).read_text(encoding="utf-8"))
+    for name, level, line in [] if silent else told["log"]:
+        logging.getLogger(name).log(level, line)
+    X = np.memmap(folder / _X, np.float32, "r", shape=tuple(told["shape"]))
+    meta = pd.read_csv(
+        folder / _META,
+        dtype=dict.fromkeys(TRIAL, str),
+        float_precision="round_trip",
+        keep_default_na=False,
+    )
+    return Windows(X if X.nbytes > LARGE else np.array(X), np.load(folder / _Y), meta)
+
+
+def _usable(recordings: Iterable[Recording], plan: _Plan) -> Iterator[tuple[Recording, int]]:
     """Yield the recordings that give windows, with their class ids; at the end, say what did not.
 
     Raises
@@ -213,7 +303,7 @@ def _usable(
     """
     ch_names, n_used, n_short = None, 0, 0
     for recording in recordings:
-        label = rule.label(recording)
+        label = plan.label_rule.label(recording)
         if label is None:
             continue
         ch_names = ch_names or recording.ch_names
@@ -224,28 +314,21 @@ def _usable(
                 found=recording.ch_names,
                 expected=ch_names,
             )
-        if math.ceil(recording.signal.shape[1] * _ratio(recording, sfreq)) < n_times:
+        if math.ceil(recording.signal.shape[1] * _ratio(recording, plan.sfreq)) < plan.n_times:
             n_short += 1
             continue
         n_used += 1
         yield recording, label
-    seconds = n_times / sfreq
+    seconds = plan.n_times / plan.sfreq
     if not n_used:
         raise DataError(
             "no recording gives a window",
-            field=f"label rule {rule.name}, windows of {seconds:g} s",
+            field=f"label rule {plan.label_rule.name}, windows of {seconds:g} s",
             found=f"{n_short} recordings, all too short" if n_short else "no recording it names",
-            expected=rule.reads,
+            expected=plan.label_rule.reads,
         )
     if n_short:
         log.warning("recordings shorter than one window of %g s, left out: %d", seconds, n_short)
-
-
-def _stream(pieces: Iterable[np.ndarray], path: Path) -> None:
-    """Write arrays one after another into a file."""
-    with path.open("wb") as stream:
-        for piece in pieces:
-            stream.write(piece.tobytes())
 
 
 def trial_ids(meta: pd.DataFrame) -> np.ndarray:
