@@ -73,8 +73,6 @@ def test_two_that_make_the_same_share_it(project):
 def test_a_key_is_of_the_content_not_of_the_order():
     assert cache.key({"a": 1, "b": [1.5, None]}) == cache.key({"b": [1.5, None], "a": 1})
     assert cache.key({"a": 1}) != cache.key({"a": "1"})
-    with pytest.raises(ValueError, match="JSON"):
-        cache.key({"a": float("nan")})
 
 
 def old(path: Path) -> None:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def key(told: object) -> str:
     """Return 16 hexadecimal digits for anything that JSON can say."""
-    text = json.dumps(told, sort_keys=True, allow_nan=False)
+    text = json.dumps(told, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

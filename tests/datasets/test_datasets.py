@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -19,6 +20,7 @@ def project(tmp_path, monkeypatch) -> Path:
     """Return an empty folder that stands for the project, where nothing is found by chance."""
     folder = tmp_path / "project"
     folder.mkdir()
+    (folder / "lib").symlink_to(files.project_root() / "lib")
     monkeypatch.setattr(files, "project_root", lambda: folder)
     monkeypatch.setattr(_folders, "project_root", lambda: folder)
     monkeypatch.delenv("AFFECTBOOK_DATA", raising=False)
@@ -46,7 +48,10 @@ def quick_twin(monkeypatch):
 
 
 def test_the_sets_are_the_modules_with_a_card():
-    assert datasets.names() == ("drivedb", "eegmat", "wesad")
+    modules = Path(datasets.__file__).parent.glob("[a-z]*.py")
+    others = {"card", "labels", "recording"}
+    assert set(datasets.names()) == {path.stem for path in modules} - others
+    assert {"deap", "dreamer", "eegmat", "wesad"} <= set(datasets.names())
 
 
 @pytest.mark.parametrize("name", datasets.names())
@@ -57,11 +62,17 @@ def test_cards_are_complete(name):
         assert getattr(card, field).strip(), field
     assert card.subjects and card.channels and card.pitfalls and card.label_rules
     assert len(set(card.subjects)) == len(card.subjects)
-    for rule in card.label_rules:
-        assert set(rule.conditions.values()) == set(rule.classes) and rule.meaning
+    keys = {(rule.target, rule.name) for rule in card.label_rules}
+    assert len(keys) == len(card.label_rules) and all(rule.meaning for rule in card.label_rules)
     module = _registry.module(name)
-    for part in ("subjects_in", "expected_in", "files_of", "read"):
+    for part in ("subjects_in", "expected_in", "files_of", "read", "make_twin"):
         assert callable(getattr(module, part)), part
+    named = {channel for kind in module.CHANNELS.values() for channel in kind}
+    assert named and named <= set(card.channels), "a card names every channel that can be read"
+    takes = inspect.signature(module.read).parameters.get("channels")
+    assert (takes is not None) == (len(module.CHANNELS) > 1)
+    if takes is not None:
+        assert takes.default == next(iter(module.CHANNELS))
 
 
 @pytest.mark.parametrize("wrong", ["wesat", "WESAD", "nothing", "", None, 3, ["wesad"]])
@@ -78,10 +89,65 @@ def test_the_nearest_name_is_offered():
 
 
 def test_an_unknown_option_is_one_message():
-    with pytest.raises(ParameterError, match="did you mean 'channels'.*known: channels"):
-        datasets.load("eegmat", chanels="eeg")
+    with pytest.raises(ParameterError, match="did you mean 'trim_s'.*known: trim_s"):
+        datasets.load("drivedb", trim=3)
     with pytest.raises(ParameterError, match="known: none"):
-        datasets.load("wesad", channels="eeg")
+        datasets.load("wesad", chanels="eeg")
+
+
+@pytest.mark.parametrize(
+    ("spec", "parsed"),
+    [
+        ("wesad", ("wesad", None)),
+        ("eegmat:eeg", ("eegmat", "eeg")),
+        ("eegmat:Fp2,Cz", ("eegmat", ("Fp2", "Cz"))),
+        ("wesad:ECG", ("wesad", ("ECG",))),
+    ],
+)
+def test_a_data_set_may_be_named_with_channels(spec, parsed):
+    assert _registry.parse(spec) == parsed
+    assert datasets.card(spec) is datasets.card(parsed[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("wesad:eeg", "did you mean 'ecg'.*known: ecg, ECG"),
+        ("wesad:", "unknown channels of wesad"),
+        ("eegmat:Fp1,ECG", "all of one kind"),
+        ("eegmat:Fp1,Fp9", "unknown channels.*'Fp1,Fp9'"),
+        ("eggmat:eeg", "unknown data set 'eggmat'; did you mean 'eegmat'"),
+    ],
+)
+def test_channels_that_are_not_there_are_one_message(spec, told):
+    with pytest.raises(ParameterError, match=told):
+        datasets.card(spec)
+
+
+def test_channels_come_in_the_order_asked_for(real):
+    folder = real("eegmat")
+    (whole, _), (two, _) = (
+        datasets.load(name, folder, ["00"]) for name in ("eegmat:eeg", "eegmat:Cz,Fp1")
+    )
+    assert two.ch_names == ("Cz", "Fp1") and whole.ch_names[0] == "Fp1"
+    at = [whole.ch_names.index(name) for name in two.ch_names]
+    np.testing.assert_array_equal(two.signal, whole.signal[at])
+    (same, _) = datasets.load("eegmat", folder, ["00"], channels=["Cz", "Fp1"])
+    np.testing.assert_array_equal(same.signal, two.signal)
+    line = datasets.describe("eegmat:Cz,Fp1", "open", folder)
+    assert "36 subjects, channels Cz Fp1 |" in line
+
+
+def test_recordings_can_be_read_twice_and_say_what_they_are(tmp_path, make_wesad):
+    make_wesad(tmp_path, "S2", "S3")
+    one = datasets.load("wesad", tmp_path, ["S2"])
+    assert [r.trial for r in one] == [r.trial for r in one] and len(list(one)) == 5
+    assert one.identity() == datasets.load("wesad", tmp_path, ["S2"]).identity()
+    others = [
+        datasets.load("wesad", tmp_path, ["S2", "S3"]).identity(),
+        datasets.load("wesad", make_wesad(tmp_path / "copy", "S2"), ["S2"]).identity(),
+    ]
+    assert others[0] != one.identity() == others[1], "content, not place"
 
 
 def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkeypatch):
@@ -95,7 +161,7 @@ def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkey
         datasets.load("eegmat")
     for place in (project / "elsewhere" / "eegmat", project / "data" / "eegmat"):
         assert str(place) in str(caught.value)
-    assert "-p dataset wesad -p tier simulated" in str(caught.value), "it has no twin of its own"
+    assert "-p dataset eegmat -p tier simulated" in str(caught.value)
     assert "physionet.org" in str(caught.value)
 
 
@@ -187,8 +253,7 @@ def test_a_twin_is_made_once_and_says_what_it_is(project, quick_twin):
 def test_each_dial_and_the_code_give_another_twin(project, quick_twin, monkeypatch, tmp_path):
     dials = [{}, {"effect": 0}, {"fingerprint": 0}, {"seed": 1}, {"subjects": 2}]
     folders = [datasets.prepare("wesad", "simulated", **{"subjects": 1, **d}) for d in dials]
-    (tmp_path / "source.py").write_text("other code")
-    monkeypatch.setattr(wesad, "TWIN_SOURCES", (tmp_path / "source.py",))
+    monkeypatch.setattr(datasets, "code_hash", lambda path: f"other {path.name}")
     folders.append(datasets.prepare("wesad", "simulated", subjects=1))
     assert len(set(folders)) == 6
     hashes = {datasets.content_hash("wesad", folder) for folder in folders}
@@ -259,10 +324,12 @@ def test_no_tier_stands_in_for_another(project, tmp_path, quick_twin, make_wesad
         datasets.prepare("wesad", "simulate")
 
 
-@pytest.mark.parametrize("name", ["eegmat", "drivedb"])
-def test_a_set_without_a_twin_says_which_have_one(name):
-    with pytest.raises(ParameterError, match="no simulated twin.*: wesad"):
-        datasets.prepare(name, "simulated")
+def test_the_code_of_a_set_is_its_own():
+    own = datasets.code("wesad")
+    assert {"affectbook/datasets/wesad.py", "affectbook/datasets/_pickles.py",
+            "affectbook/simulate/ecg.py"} <= set(own)  # fmt: skip
+    assert "affectbook/datasets/eegmat.py" not in own
+    assert "affectbook/datasets/drivedb_segments.csv" in datasets.code("drivedb")
 
 
 def test_no_path_of_this_machine_is_shown(project, tmp_path, monkeypatch, make_wesad):
