@@ -16,8 +16,9 @@ from affectbook.simulate.ecg import (
     second_lead,
     session_plan,
 )
+from affectbook.simulate.eeg import eeg_subject
 
 __all__ = [
     "CONDITIONS", "EMOTIONS", "GENERAL", "IMPAIRED", "MAX_DIAL", "Affect", "Population",
-    "ecg_subject", "felt", "second_lead", "self_report", "session_plan", "stimuli",
+    "ecg_subject", "eeg_subject", "felt", "second_lead", "self_report", "session_plan", "stimuli",
 ]  # fmt: skip
