@@ -173,7 +173,8 @@ def eeg_subject(
         rng = _rng(seed, subject_index, _STREAM, 1 + position)
         trial = _changed(_trial(rng, person, fingerprint), _affect(state), montage, effect)
         start, stop = edges[position : position + 2]
-        signal[:, start:stop] = _draw(rng, trial, montage, int(stop - start), sfreq)
+        if stop > start:  # a block of one sample may be rounded away
+            signal[:, start:stop] = _draw(rng, trial, montage, int(stop - start), sfreq)
         if state is not None:
             blocks.append((state, start / sfreq, stop / sfreq))
     return signal, blocks
