@@ -26,6 +26,7 @@ AGAIN = "get the file again from the publisher and compare its size"
 # The pure-Python unpickler is a choice: its memo is a dict, while the compiled one reserves
 # memory for whatever index a file names.
 _BANNED = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
+_LONG = 2**16  # no name is as long
 _OPCODES = {ord(op.code) for op in pickletools.opcodes if op.proto <= 4 and op.name not in _BANNED}
 
 
@@ -132,6 +133,10 @@ class _Bounded:
 
 class _ArraysOnly(pickle._Unpickler):
     dispatch = {code: do for code, do in pickle._Unpickler.dispatch.items() if code in _OPCODES}
+
+    def _decode_string(self, value: bytes) -> str | bytes:
+        """Leave the bytes of an array as they are: text of them would be a second copy."""
+        return value if len(value) > _LONG else super()._decode_string(value)
 
     def find_class(self, module: str, name: str) -> _Name:
         try:

@@ -1,0 +1,408 @@
+"""DEAP: EEG and peripheral signals of 32 people who rated 40 music videos.
+
+Koelstra et al. 2012, "DEAP: A Database for Emotion Analysis Using Physiological Signals". Read is
+the preprocessed release: a subject is one Python 2 pickle ``s01.dat`` (or one ``s01.mat`` with the
+same two arrays) of 40 videos, each 3 s of baseline and 60 s of stimulus. **DEAP has no ECG**; the
+nearest to it is the plethysmograph, the peripheral channel ``Pleth``. Where the publisher's
+``participant_ratings.csv`` lies beside the data, labels are compared with it, since a public
+mirror has altered ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter1d
+
+from affectbook import files, simulate
+from affectbook.datasets import _matlab, _pickles, _registry
+from affectbook.datasets._folders import mark_twin, twin_of
+from affectbook.datasets.card import Card
+from affectbook.datasets.labels import high_low, quadrants
+from affectbook.datasets.recording import Recording
+from affectbook.errors import DataFileError, ParameterError
+
+SFREQ = 128.0
+BASELINE_S = 3.0
+N_TRIALS, N_CHANS, N_TIMES = 40, 40, 8064
+LOW, HIGH = 1.0, 9.0
+RATINGS = ("valence", "arousal", "dominance", "liking")
+TABLE = "participant_ratings.csv"
+CHANNELS = {
+    "eeg": (
+        "Fp1", "AF3", "F3", "F7", "FC5", "FC1", "C3", "T7", "CP5", "CP1", "P3", "P7", "PO3", "O1",
+        "Oz", "Pz", "Fp2", "AF4", "Fz", "F4", "F8", "FC6", "FC2", "Cz", "C4", "T8", "CP6", "CP2",
+        "P4", "P8", "PO4", "O2",
+    ),
+    "peripheral": ("hEOG", "vEOG", "zEMG", "tEMG", "GSR", "Resp", "Pleth", "Temp"),
+}  # fmt: skip
+_ROWS = {"eeg": slice(0, 32), "peripheral": slice(32, 40)}
+_UNITS = {"eeg": "uV", "peripheral": "as in the file"}
+_START = round(BASELINE_S * SFREQ)
+_PARTS = {"stimulus": slice(_START, None), "baseline": slice(0, _START)}
+_PLACES = (
+    "data_preprocessed_python/{}.dat", "{}.dat", "data_preprocessed_matlab/{}.mat", "{}.mat",
+)  # fmt: skip
+_N_BYTES = 8 * N_TRIALS * N_CHANS * N_TIMES
+_MIRROR = "a public mirror is known to have 9 - rating in place of some ratings"
+_ROUNDING = 0.011  # the table has two decimals
+log = logging.getLogger(__name__)
+
+CARD = Card(
+    name="deap",
+    title="DEAP",
+    tier="licensed",
+    subjects=tuple(f"s{number:02d}" for number in range(1, 33)),
+    trials_per_subject="40 music videos, in the order of their ids, not of presentation",
+    channels=tuple(name for kind in CHANNELS.values() for name in kind),
+    sfreq="128 Hz (recorded at 512 Hz)",
+    unit="uV (EEG); peripheral channels as in the file, where no unit is stated",
+    label_rules=(
+        high_low("valence", ">", 5),
+        high_low("valence", ">=", 5),
+        high_low("arousal", ">", 5),
+        high_low("arousal", ">=", 5),
+        quadrants(">", 5),
+        quadrants(">=", 5),
+    ),
+    licence="end-user licence agreement, signed by permanent academic staff; no redistribution",
+    size="3.3 GB (preprocessed, Python)",
+    obtain=(
+        "sign the agreement at https://www.eecs.qmul.ac.uk/mmv/datasets/deap/download.html and "
+        "unpack data_preprocessed_python.zip so that "
+        "$AFFECTBOOK_DATA/deap/data_preprocessed_python/s01.dat exists; put "
+        "participant_ratings.csv (of metadata_csv.zip) beside that folder"
+    ),
+    citation="koelstra2012deap",
+    pitfalls=(
+        "There is no ECG. The plethysmograph (Pleth) shows the pulse; it is not an ECG.",
+        "The publisher already filtered the EEG to 4-45 Hz, removed eye movements and took the "
+        "common average as reference: nothing below 4 Hz is left.",
+        "A mirror on Kaggle has 9 - rating for valence and arousal in 439 trials, an audit found: "
+        "all of them trials with both ratings above 5. Labels are compared with "
+        "participant_ratings.csv where it is there.",
+        "A rating of exactly 5 is low under > 5 and high under >= 5.",
+        "Trials are joined with other tables by Experiment_id; Trial is the order of presentation.",
+        "Windows of one trial share its label: splits that mix them test on what was trained on.",
+        "Whether the 3 s of baseline are subtracted differs between papers. They are a part of "
+        "their own here, and never in the stimulus.",
+        "Familiarity is in participant_ratings.csv only, without participants 2, 15 and 23, and is "
+        "not read.",
+        "Units of the peripheral channels were not verified.",
+    ),
+)
+
+
+def _file(folder: Path, subject: str) -> Path:
+    """Return the file of a subject, whichever layout is there."""
+    places = [Path(folder) / place.format(subject) for place in _PLACES]
+    return next((path for path in places if path.is_file()), places[0])
+
+
+def _table_of(folder: Path) -> Path | None:
+    """Return the publisher's table of ratings, where one lies in the folder or beside it."""
+    bases = [base / below for base in (Path(folder), Path(folder).parent)
+             for below in ("", "metadata_csv")]  # fmt: skip
+    return next((base / TABLE for base in bases if (base / TABLE).is_file()), None)
+
+
+def subjects_in(folder: Path) -> tuple[str, ...]:
+    """Return the subjects whose file is in the folder."""
+    return tuple(subject for subject in CARD.subjects if _file(folder, subject).is_file())
+
+
+def expected_in(folder: Path) -> tuple[str, ...]:
+    """Return all 32: a copy that lacks one is an error unless the subjects are named."""
+    return CARD.subjects
+
+
+def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
+    """Return the file of a subject, and the table of ratings where it is inside the folder."""
+    table = _table_of(folder)
+    inside = table is not None and table.is_relative_to(folder)
+    return (_file(folder, subject), table) if inside else (_file(folder, subject),)
+
+
+def read(
+    folder: Path, subjects: Iterable[str], *, channels: str = "eeg", part: str = "stimulus"
+) -> Iterator[Recording]:
+    """Return one recording per video: 128 Hz, with ratings of valence, arousal, dominance, liking.
+
+    Parameters
+    ----------
+    folder, subjects
+        Where, and which subjects.
+    channels
+        ``"eeg"`` (32, in uV) or ``"peripheral"`` (8, each in the unit of the file).
+    part
+        ``"stimulus"``: what follows the baseline, 60 s; ``"baseline"``: the 3 s before it.
+
+    Raises
+    ------
+    ParameterError
+        If there are no such channels (there is no ECG) or no such part.
+    DataFileError
+        While reading, if a file is not what the card says, or its labels are not those of
+        ``participant_ratings.csv``.
+    """
+    if channels not in CHANNELS:
+        raise _registry.unknown("channels of deap, which has no ECG,", channels, CHANNELS)
+    if part not in _PARTS:
+        raise _registry.unknown("part of a trial", part, _PARTS)
+    return _recordings(Path(folder), tuple(subjects), channels, part)
+
+
+def _recordings(
+    folder: Path, subjects: tuple[str, ...], kind: str, part: str
+) -> Iterator[Recording]:
+    path, twin = _table_of(folder), twin_of(folder) is not None
+    table = None if path is None else _reported(path)
+    if table is None:
+        log.warning("DEAP: labels could not be compared, there is no %s; %s", TABLE, _MIRROR)
+    cut = _PARTS[part]
+    for subject in subjects:
+        data, labels = _arrays(_file(folder, subject), twin)
+        if table is not None:
+            _compare(_file(folder, subject), subject, labels, table, path)
+        _check_labels(_file(folder, subject), labels)
+        for trial in range(N_TRIALS):
+            yield Recording(
+                signal=data[trial, _ROWS[kind], cut].astype(np.float32),
+                sfreq=SFREQ,
+                ch_names=CHANNELS[kind],
+                unit=_UNITS[kind],
+                subject=subject,
+                session="1",
+                trial=str(trial + 1),
+                ratings=dict(zip(RATINGS, labels[trial].tolist(), strict=True)),
+                start_s=cut.start / SFREQ,
+            )
+        del data  # or the next subject would be read while this one is still held
+
+
+def _arrays(path: Path, twin: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return data ``(40, 40, n_times)`` and labels ``(40, 4)`` of a subject; data are checked."""
+    if path.suffix == ".mat":
+        content = _matlab.load(path, ("data", "labels"))
+        data, labels = (_matlab.value_at(content, path, name) for name in ("data", "labels"))
+    else:
+        n_bytes = path.stat().st_size
+        if not twin and n_bytes < _N_BYTES:
+            found, expected = f"{n_bytes} bytes", f"at least {_N_BYTES} (and about 1.3 kB)"
+            raise _wrong(path, "size", found, expected, "the file was cut short or converted")
+        content = _pickles.load_arrays(path)
+        data, labels = (_pickles.array_at(content, path, name) for name in ("data", "labels"))
+    shape = (N_TRIALS, N_CHANS, "more than 384" if twin else N_TIMES)
+    long_enough = data.ndim == 3 and (data.shape[2] > _START if twin else data.shape[2] == N_TIMES)
+    if not long_enough or data.shape[:2] != shape[:2] or data.dtype.kind != "f":
+        found = f"{data.shape} {data.dtype}"
+        raise _wrong(path, "data", found, f"{shape} float", "wrong shape or type")
+    with np.errstate(over="ignore"):  # trial by trial, for the sake of memory
+        bad = sum(int((~np.isfinite(trial.astype(np.float32))).sum()) for trial in data)
+    if bad:
+        raise _wrong(path, "data", f"{bad} of {data.size}", "finite samples", "not all are numbers")
+    if labels.shape != (N_TRIALS, len(RATINGS)) or labels.dtype.kind != "f":
+        found, expected = f"{labels.shape} {labels.dtype}", f"({N_TRIALS}, {len(RATINGS)}) float"
+        raise _wrong(path, "labels", found, expected, "wrong shape or type")
+    return data, labels
+
+
+def _check_labels(path: Path, labels: np.ndarray) -> None:
+    wrong = ~((labels >= LOW) & (labels <= HIGH))
+    if wrong.any():
+        trial, column = np.argwhere(wrong)[0]
+        found = f"{labels[trial, column]:g} for {RATINGS[column]} of trial {trial + 1}"
+        expected = f"ratings from {LOW:g} to {HIGH:g}; {_MIRROR}"
+        raise _wrong(path, "labels", found, expected, "a rating is out of range")
+
+
+def _reported(path: Path) -> dict[str, np.ndarray]:
+    """Return what the table says by subject, ``(40, 4)`` in the order of the videos' ids."""
+    columns = [name.capitalize() for name in RATINGS]
+    try:
+        table = pd.read_csv(path, usecols=["Participant_id", "Experiment_id", *columns])
+        table = table.astype(float).sort_values("Experiment_id")
+    except Exception as error:  # a damaged table may raise anything
+        found = f"{type(error).__name__}: {str(error)[:160]}".replace("\n", " ")
+        expected = f"numbers in Participant_id, Experiment_id, {', '.join(columns)}"
+        raise _wrong(path, "columns", found, expected, "the table cannot be read") from error
+    reported = {}
+    for number, rows in table.groupby("Participant_id"):
+        if rows["Experiment_id"].tolist() != list(range(1, N_TRIALS + 1)):
+            found = f"{len(rows)} rows, {rows['Experiment_id'].nunique()} different ids"
+            expected = f"Experiment_id 1 to {N_TRIALS}, each once"
+            field = f"participant {number:g}"
+            raise _wrong(path, field, found, expected, "rows are missing or double")
+        reported[f"s{number:02.0f}"] = rows[columns].to_numpy()
+    return reported
+
+
+def _compare(
+    path: Path, subject: str, labels: np.ndarray, table: dict[str, np.ndarray], told: Path
+) -> None:
+    """Refuse labels that differ from the publisher's table."""
+    if subject not in table:
+        raise _wrong(told, f"participant {subject}", "no row", "40", "the table lacks a subject")
+    differ = ~(np.abs(labels - table[subject]) <= _ROUNDING).all(axis=1)
+    if differ.any():
+        first = int(np.flatnonzero(differ)[0])
+        found = (
+            f"{differ.sum()} of {N_TRIALS} trials differ, first trial {first + 1}: "
+            f"{np.round(labels[first], 2).tolist()}"
+        )
+        expected = f"{table[subject][first].tolist()} in {told.name}; {_MIRROR}"
+        raise _wrong(path, "labels", found, expected, "labels are not those of the publisher")
+
+
+def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
+    return DataFileError(
+        f"{CARD.title}: {what}",
+        file=path,
+        field=field,
+        found=found,
+        expected=expected,
+        do="get the file again from the publisher, or leave the subject out with subjects=",
+    )
+
+
+def write_subject(folder: Path, subject: str, data: np.ndarray, labels: np.ndarray) -> Path:
+    """Write data and labels as a subject's official pickle.
+
+    Parameters
+    ----------
+    folder
+        The folder of the set; the file is ``data_preprocessed_python/s01.dat`` in it.
+    subject
+        Such as ``"s01"``.
+    data
+        ``(40, 40, n_times)``: trial, channel (32 EEG, 8 peripheral), sample at 128 Hz.
+    labels
+        ``(40, 4)``: valence, arousal, dominance, liking, 1 to 9.
+    """
+    content = {"labels": labels.astype(np.float64), "data": data.astype(np.float64, copy=False)}
+    path = Path(folder) / _PLACES[0].format(subject)
+    return files.write_atomic(path, lambda made: _pickles.dump_python2(content, made))
+
+
+def write_ratings(
+    folder: Path,
+    subjects: Sequence[str],
+    labels: Sequence[np.ndarray],
+    orders: Sequence[np.ndarray],
+    familiarity: Sequence[np.ndarray],
+) -> Path:
+    """Write the publisher's table of ratings, ``participant_ratings.csv``.
+
+    Parameters
+    ----------
+    folder
+        The folder of the set.
+    subjects
+        Such as ``("s01", "s02")``.
+    labels
+        Of each subject ``(40, 4)``: valence, arousal, dominance, liking, in the order of the
+        videos' ids.
+    orders
+        Of each subject ``(40,)``: index of the video shown first, second and so on.
+    familiarity
+        Of each subject ``(40,)``, in the order of the videos' ids; NaN is left empty.
+    """
+    tables = []
+    for subject, rated, order, known in zip(subjects, labels, orders, familiarity, strict=True):
+        table = pd.DataFrame(rated[order], columns=[name.capitalize() for name in RATINGS])
+        table.insert(0, "Participant_id", int(subject[1:]))
+        table.insert(1, "Trial", np.arange(1, N_TRIALS + 1))
+        table.insert(2, "Experiment_id", order + 1)
+        table.insert(3, "Start_time", np.arange(N_TRIALS) * 70_000_000)  # microseconds
+        table["Familiarity"] = known[order]
+        tables.append(table)
+    return files.write_text(Path(folder) / TABLE, pd.concat(tables).to_csv(index=False))
+
+
+_ORDER = 9103
+_NO_FAMILIARITY = ("s02", "s15", "s23")
+
+
+def make_twin(
+    folder: Path,
+    *,
+    subjects: int = 32,
+    effect: float = 1.0,
+    fingerprint: float = 1.0,
+    seed: int = 0,
+    seconds: float = 9.0,
+) -> Path:
+    """Write a simulated twin: the first `subjects` of the set, in its official layout.
+
+    EEG is simulated, Pleth is the pulse of a simulated heart, the other peripheral channels are
+    noise. Nothing is filtered, unlike the publisher's files.
+
+    Parameters
+    ----------
+    folder
+        Where to; a file there says that the data are simulated, and with which dials.
+    subjects
+        1 to 32. A subject's file does not depend on how many there are.
+    effect, fingerprint, seed
+        See `affectbook.simulate`.
+    seconds
+        Length of each stimulus; 3 s of baseline come before it, as in the set.
+
+    Raises
+    ------
+    ParameterError
+        If a dial is out of range.
+    """
+    if not 1 <= subjects <= len(CARD.subjects):
+        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 32 to offer")
+    chosen = CARD.subjects[:subjects]
+    dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
+    told = []
+    for index, subject in enumerate(chosen):
+        order = np.random.default_rng([seed, index, _ORDER]).permutation(N_TRIALS)
+        states, labels, familiarity = _felt(index, seed)
+        shown = _simulated(index, [states[video] for video in order], seconds, dials)
+        write_subject(folder, subject, shown[np.argsort(order)], labels)
+        known = np.full(N_TRIALS, np.nan) if subject in _NO_FAMILIARITY else familiarity
+        told.append((labels, order, known))
+    write_ratings(folder, chosen, *zip(*told, strict=True))
+    mark_twin(folder, chosen, **dials)
+    return Path(folder)
+
+
+def _felt(index: int, seed: int) -> tuple[list[simulate.Affect], np.ndarray, np.ndarray]:
+    """Return what a subject feels at each video, its ratings ``(40, 4)`` and familiarity."""
+    evoked = simulate.stimuli(N_TRIALS, seed=seed)
+    states = [simulate.felt(one, index, trial, seed=seed) for trial, one in enumerate(evoked)]
+
+    def rated(names: tuple[str, ...], low: float, high: float, whole: bool) -> np.ndarray:
+        reports = [
+            simulate.self_report(state, names, low, high, index, trial, whole=whole, seed=seed)
+            for trial, state in enumerate(states)
+        ]
+        return np.array([[report[name] for name in names] for report in reports])
+
+    labels = np.round(rated(RATINGS, LOW, HIGH, False), 2)
+    return states, labels, rated(("familiarity",), 1, 5, True)[:, 0]
+
+
+def _simulated(
+    index: int, states: list[simulate.Affect], seconds: float, dials: dict[str, float]
+) -> np.ndarray:
+    """Return the signals of a session ``(40, 40, n_times)``: trial as shown, channel, sample."""
+    seconds = round(seconds * SFREQ) / SFREQ
+    plan = [block for state in states for block in ((None, BASELINE_S), (state, seconds))]
+    dials = {"sfreq": SFREQ, **dials}
+    eeg, _ = simulate.eeg_subject(index, plan, ch_names=CHANNELS["eeg"], **dials)
+    ecg, _ = simulate.ecg_subject(index, plan, **dials)
+    rows = np.empty((N_CHANS, len(ecg)))
+    rows[_ROWS["eeg"]] = eeg
+    rng = np.random.default_rng([int(dials["seed"]), index, _ORDER, 1])
+    rows[_ROWS["peripheral"]] = rng.standard_normal((8, len(ecg)))
+    pulse = gaussian_filter1d(np.roll(ecg**2, round(0.25 * SFREQ)), 0.08 * SFREQ)
+    rows[32 + CHANNELS["peripheral"].index("Pleth")] = pulse
+    return rows.reshape(N_CHANS, N_TRIALS, -1).transpose(1, 0, 2)
