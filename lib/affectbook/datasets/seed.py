@@ -1,0 +1,399 @@
+"""SEED: EEG of 15 people who watched 15 film clips in each of three sessions.
+
+Zheng and Lu 2015, "Investigating Critical Frequency Bands and Channels for EEG-Based Emotion
+Recognition with Deep Neural Networks". A session of a subject is one MATLAB file with a matrix for
+each clip; the labels of the clips are in ``label.mat``. Files are named by the number of the
+subject (``1_20131027.mat``) or, in old releases, by person; a person's dates tell the number.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from affectbook import files, simulate
+from affectbook.datasets import _matlab
+from affectbook.datasets._folders import mark_twin
+from affectbook.datasets.card import Card, LabelRule
+from affectbook.datasets.recording import Recording
+from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+
+SFREQ = 200.0
+FOLDER = "Preprocessed_EEG"
+CODES = {-1: "negative", 0: "neutral", 1: "positive"}
+LABELS = (1, 0, -1, -1, 0, 1, -1, 0, 1, 1, 0, -1, 0, 1, -1)
+"""Label of each clip; the same in every session."""
+CH_NAMES = tuple(
+    "FP1 FPZ FP2 AF3 AF4 F7 F5 F3 F1 FZ F2 F4 F6 F8 FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 "
+    "C1 CZ C2 C4 C6 T8 TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8 PO7 PO5 PO3 "
+    "POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2".split()
+)
+CHANNELS = {"eeg": CH_NAMES}
+# Dates of the three sessions of each subject, in order.
+DATES = {
+    "1": ("20131027", "20131030", "20131107"),
+    "2": ("20140404", "20140413", "20140419"),
+    "3": ("20140603", "20140611", "20140629"),
+    "4": ("20140621", "20140702", "20140705"),
+    "5": ("20140411", "20140418", "20140506"),
+    "6": ("20130712", "20131016", "20131113"),
+    "7": ("20131027", "20131030", "20131106"),
+    "8": ("20140511", "20140514", "20140521"),
+    "9": ("20140620", "20140627", "20140704"),
+    "10": ("20131130", "20131204", "20131211"),
+    "11": ("20140618", "20140625", "20140630"),
+    "12": ("20131127", "20131201", "20131207"),
+    "13": ("20140527", "20140603", "20140610"),
+    "14": ("20140601", "20140615", "20140627"),
+    "15": ("20130709", "20131016", "20131105"),
+}
+_FILE = re.compile(r"(\d{1,2}|[a-z]+)_(\d{8})\.mat", re.IGNORECASE)
+_KEY = re.compile(r".*_eeg(\d+)")
+_SHORTEST = round(SFREQ)  # samples; less than a second cannot be a clip
+log = logging.getLogger(__name__)
+
+_SAME = {name: name for name in CODES.values()}
+CARD = Card(
+    name="seed",
+    title="SEED",
+    tier="licensed",
+    subjects=tuple(DATES),
+    trials_per_subject="45: 15 film clips in each of 3 sessions, 5 of each class",
+    channels=CH_NAMES,
+    sfreq="200 Hz",
+    unit="uV",
+    label_rules=(
+        LabelRule(
+            "negative_neutral_positive",
+            tuple(_SAME),
+            _SAME,
+            "what the clips were chosen to evoke, three classes",
+        ),
+        LabelRule(
+            "negative_positive",
+            ("negative", "positive"),
+            {"negative": "negative", "positive": "positive"},
+            "negative against positive; neutral clips are left out",
+        ),
+    ),
+    licence="agreement with the BCMI laboratory (SJTU) for applicants of universities; no sharing",
+    size="45 files of about 200 MB",
+    obtain=(
+        "apply at https://bcmi.sjtu.edu.cn/home/seed/index.html and unpack Preprocessed_EEG into "
+        "$AFFECTBOOK_DATA/SEED"
+    ),
+    citation="zheng2015seed",
+    pitfalls=(
+        "Labels are the class of the clip, not what the subject felt or reported.",
+        "All sessions show the same 15 clips in the same order: a test on another session tests "
+        "on stimuli, and places in a session, that training has seen.",
+        "The usual split trains on a session's first 9 clips and tests on its last 6.",
+        "String order puts eeg10 before eeg2: keys must be sorted by number.",
+        "Clips have k * 200 + 1 samples; some readers drop the first one, this one keeps all.",
+        "That the unit is uV is said by no page we saw.",
+        "CB1 and CB2 are in no standard montage of MNE.",
+        "The authors filtered to 0-75 Hz and sampled down to 200 Hz.",
+    ),
+)
+
+
+def _place(folder: Path) -> Path:
+    """Return the folder of the MATLAB files."""
+    inner = Path(folder) / FOLDER
+    return inner if inner.is_dir() else Path(folder)
+
+
+def _index(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each subject in the order of the sessions; stray files are ignored.
+
+    Raises
+    ------
+    DataFileError
+        If it cannot be decided whose a file is.
+    """
+    place, owners = _place(folder), {}
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if match := _FILE.fullmatch(path.name):
+            owner = str(int(match[1])) if match[1].isdigit() else match[1].lower()
+            owners.setdefault(owner, {})[match[2]] = path
+    found: dict[str, tuple[Path, ...]] = {}
+    for owner, dated in owners.items():
+        subject = owner if owner.isdigit() else _subject_of(place, owner, dated)
+        if subject not in DATES:
+            continue
+        if subject in found:
+            names = ", ".join(path.name for path in (found[subject][0], *dated.values()))
+            expected = f"one set of files for subject {subject}"
+            raise _wrong(place, "file names", names, expected, "two owners are one subject")
+        found[subject] = tuple(dated[date] for date in sorted(dated))
+    return found
+
+
+def _subject_of(place: Path, person: str, dated: Mapping[str, Path]) -> str | None:
+    """Return the subject with a person's dates; None for files that are none of SEED's.
+
+    Several subjects share dates: only all three tell them apart.
+    """
+    possible = [subject for subject, dates in DATES.items() if set(dated) <= set(dates)]
+    if len(possible) > 1:
+        raise _wrong(
+            place,
+            "file names",
+            f"{person} on {', '.join(sorted(dated))}",
+            f"all three dates, for subjects {' and '.join(possible)} share these",
+            "it cannot be decided which subject a person is",
+        )
+    if not possible:
+        log.info("seed: files of %r have dates of no subject; they are ignored", person)
+    return possible[0] if possible else None
+
+
+def subjects_in(folder: Path) -> tuple[str, ...]:
+    """Return the subjects with three files in the folder.
+
+    Raises
+    ------
+    DataFileError
+        If it cannot be decided whose a file is.
+    """
+    found = _index(folder)
+    return tuple(subject for subject in DATES if len(found.get(subject, ())) == 3)
+
+
+def expected_in(folder: Path) -> tuple[str, ...]:
+    """Return all 15: a copy that lacks one is an error unless the subjects are named."""
+    return CARD.subjects
+
+
+def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
+    """Return the three files of a subject and the labels.
+
+    Raises
+    ------
+    DataNotFoundError
+        If a session or the labels are not there.
+    """
+    place = _place(folder)
+    sessions, labels = _index(folder).get(subject, ()), place / "label.mat"
+    if len(sessions) != 3 or not labels.is_file():
+        found = ", ".join(path.name for path in sessions) or "no session"
+        raise DataNotFoundError(
+            f"{CARD.title}: files of subject {subject} are missing",
+            file=place,
+            found=found + ("" if labels.is_file() else ", without label.mat"),
+            expected=f"its sessions of {', '.join(DATES.get(subject, ()))}, and label.mat",
+            do="complete the copy, or leave the subject out with subjects=",
+        )
+    return (*sessions, labels)
+
+
+def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
+    """Yield one recording per clip: 62 channels, 200 Hz, uV; one clip in memory at a time.
+
+    Sessions are numbered by date, trials as in the file: ``"1"`` to ``"15"``.
+
+    Raises
+    ------
+    DataFileError, DataNotFoundError
+        If a file is missing or not what the card says.
+    """
+    for subject in subjects:
+        *sessions, labels = files_of(folder, subject)
+        conditions = _conditions(labels)
+        for session, path in enumerate(sessions, 1):
+            for trial, key in enumerate(_keys(path), 1):
+                yield Recording(
+                    signal=_clip(path, key),
+                    sfreq=SFREQ,
+                    ch_names=CH_NAMES,
+                    unit="uV",
+                    subject=subject,
+                    session=str(session),
+                    trial=str(trial),
+                    condition=conditions[trial - 1],
+                )
+
+
+def _conditions(path: Path) -> list[str]:
+    """Return the condition of each clip, after comparing the file with the known labels."""
+    label = _matlab.load(path, ["label"]).get("label")
+    expected = f"(1, 15): {' '.join(map(str, LABELS))}"
+    if not isinstance(label, np.ndarray) or label.dtype.kind not in "iuf":
+        raise _wrong(path, "label", "no numbers", expected, "the labels are missing")
+    if label.shape != (1, len(LABELS)) or not np.array_equal(label[0], LABELS):
+        found = f"{label.shape}: {' '.join(f'{value:g}' for value in label.flat[:20])}"
+        raise _wrong(path, "label", found, expected, "the labels are not those of SEED")
+    return [CODES[code] for code in LABELS]
+
+
+def _keys(path: Path) -> list[str]:
+    """Return the names of the 15 matrices of a file in the order of the clips.
+
+    Raises
+    ------
+    DataFileError
+        If there are other matrices than 15 of 62 channels.
+    """
+    _matlab.load(path, [])  # what is wrong with the whole file is said by this
+    try:
+        listed = scipy.io.whosmat(path)
+    except Exception as error:  # a damaged file may raise anything
+        found = f"{type(error).__name__}: {str(error)[:160]}"
+        raise _wrong(path, "variables", found, "15 of them", "it cannot be read") from error
+    matches = [(match, shape) for name, shape, _ in listed if (match := _KEY.fullmatch(name))]
+    numbers = sorted(int(match[1]) for match, _ in matches)
+    if numbers != list(range(1, len(LABELS) + 1)):
+        found = ", ".join(name for name, _, _ in listed)[:200] or "none"
+        raise _wrong(path, "variables", found, "..._eeg1 to ..._eeg15", "clips do not add up")
+    for match, shape in matches:
+        if len(shape) != 2 or shape[0] != len(CH_NAMES) or shape[1] < _SHORTEST:
+            expected = f"({len(CH_NAMES)}, n_times), n_times at least {_SHORTEST}"
+            raise _wrong(path, match[0], str(shape), expected, "a clip has another shape")
+    return [match[0] for match, _ in sorted(matches, key=lambda pair: int(pair[0][1]))]
+
+
+def _clip(path: Path, key: str) -> np.ndarray:
+    """Return one matrix, ``(62, n_times)`` float32, without reading the others."""
+    clip = _matlab.load(path, [key]).get(key)
+    if not isinstance(clip, np.ndarray) or clip.dtype.kind not in "fiu":
+        found = f"{getattr(clip, 'dtype', type(clip).__name__)}"
+        raise _wrong(path, key, found, "real numbers", "a clip is not a matrix of numbers")
+    with np.errstate(over="ignore"):
+        signal = clip.astype(np.float32, order="C")
+    bad = signal.size - int(np.isfinite(signal).sum())
+    if signal.ndim != 2 or bad:
+        found = f"{bad} of {signal.size} samples are not numbers"
+        raise _wrong(path, key, found, "finite uV", "a clip has gaps")
+    return signal
+
+
+def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
+    return DataFileError(
+        f"{CARD.title}: {what}",
+        file=path,
+        field=field,
+        found=found,
+        expected=expected,
+        do="get the file again from the publisher, or leave the subject out with subjects=",
+    )
+
+
+def write_session(
+    folder: Path, owner: str, date: str, prefix: str, clips: Sequence[np.ndarray]
+) -> Path:
+    """Write the file of one session.
+
+    Parameters
+    ----------
+    folder
+        The folder of the set; the file is in ``Preprocessed_EEG`` in it.
+    owner
+        Number of the subject, or, in old releases, name of the person.
+    date
+        Such as ``"20131027"``.
+    prefix
+        Of the matrices' names; initials of the person.
+    clips
+        15 arrays ``(62, n_times)`` in uV.
+    """
+    numbered = {f"{prefix}_eeg{number}": clip for number, clip in enumerate(clips, 1)}
+    doubles = {key: np.asarray(clip, np.float64) for key, clip in numbered.items()}
+    return _matlab.save(Path(folder) / FOLDER / f"{owner}_{date}.mat", doubles)
+
+
+def write_labels(folder: Path) -> Path:
+    """Write ``label.mat``."""
+    label = np.array([LABELS], np.int16)
+    return _matlab.save(Path(folder) / FOLDER / "label.mat", {"label": label})
+
+
+STATES = {
+    "negative": simulate.Affect(-0.8, 0.4),
+    "neutral": simulate.Affect(0.0, -0.4),
+    "positive": simulate.Affect(0.8, 0.3),
+}
+"""What the clips of a twin are made to evoke."""
+# The step of a twin's samples in uV. Doubles of few binary places pack well; the noise of an
+# electrode is larger.
+_STEP = 0.5
+
+
+def make_twin(
+    folder: Path,
+    *,
+    subjects: int = 15,
+    effect: float = 1.0,
+    fingerprint: float = 1.0,
+    seed: int = 0,
+    seconds: int = 6,
+    naming: str = "number",
+) -> Path:
+    """Write a simulated twin: the first `subjects` of the set, in its official layout.
+
+    Dates are the real ones. ``channel-order.xlsx``, which nothing here reads, is not written.
+
+    Parameters
+    ----------
+    folder
+        Where to; a file there says that the data are simulated, and with which dials.
+    subjects
+        1 to 15. A subject does not depend on how many there are.
+    effect, fingerprint, seed
+        See `affectbook.simulate`.
+    seconds
+        Length of the shortest clip; one in three is a second longer, and one two. A clip has one
+        sample more than its seconds, as in the set.
+    naming
+        ``"number"``, or ``"person"`` as in old releases, with made-up names.
+
+    Raises
+    ------
+    ParameterError
+        If a dial is out of range or there is no such naming.
+    """
+    if not 1 <= subjects <= len(CARD.subjects):
+        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 15 to offer")
+    if naming not in ("number", "person") or seconds < 1:
+        raise ParameterError(
+            f"naming = {naming!r}, seconds = {seconds}; naming is 'number' or 'person', and "
+            "seconds at least 1"
+        )
+    chosen = CARD.subjects[:subjects]
+    for index, subject in enumerate(chosen):
+        letter = chr(ord("a") + index)
+        owner = subject if naming == "number" else f"person{letter}"
+        plan = _plan(index, seconds, seed)
+        eeg, blocks = simulate.eeg_subject(
+            index,
+            plan,
+            sfreq=SFREQ,
+            ch_names=CH_NAMES,
+            effect=effect,
+            fingerprint=fingerprint,
+            seed=seed,
+        )
+        eeg = _STEP * np.rint(eeg / _STEP)
+        edges = [(round(start * SFREQ), round(stop * SFREQ)) for _, start, stop in blocks]
+        clips = [eeg[:, start:stop] for start, stop in edges]
+        for session, date in enumerate(DATES[subject]):
+            own = clips[session * len(LABELS) : (session + 1) * len(LABELS)]
+            write_session(folder, owner, date, f"p{letter}", own)
+    write_labels(folder)
+    files.write_text(Path(folder) / FOLDER / "readme.txt", "Simulated; see TWIN.json above.\n")
+    mark_twin(folder, chosen, effect=effect, fingerprint=fingerprint, seed=seed)
+    return Path(folder)
+
+
+def _plan(index: int, seconds: int, seed: int) -> list[tuple[simulate.Affect, float]]:
+    """Return state and length of the 45 clips that a subject sees, the same 15 three times."""
+    plan = []
+    for trial in range(3 * len(LABELS)):
+        clip = trial % len(LABELS)
+        state = simulate.felt(STATES[CODES[LABELS[clip]]], index, trial, seed=seed)
+        plan.append((state, seconds + clip % 3 + 1 / SFREQ))
+    return plan
