@@ -44,9 +44,8 @@ _ROWS = {"eeg": slice(0, 32), "peripheral": slice(32, 40)}
 _UNITS = {"eeg": "uV", "peripheral": "as in the file"}
 _START = round(BASELINE_S * SFREQ)
 _PARTS = {"stimulus": slice(_START, None), "baseline": slice(0, _START)}
-_PLACES = (
-    "data_preprocessed_python/{}.dat", "{}.dat", "data_preprocessed_matlab/{}.mat", "{}.mat",
-)  # fmt: skip
+_PYTHON, _MATLAB = "data_preprocessed_python/{}.dat", "data_preprocessed_matlab/{}.mat"
+_PLACES = (_PYTHON, "{}.dat", _MATLAB, "{}.mat")
 _N_BYTES = 8 * N_TRIALS * N_CHANS * N_TIMES
 _MIRROR = "a public mirror is known to have 9 - rating in place of some ratings"
 _ROUNDING = 0.011  # the table has two decimals
@@ -62,10 +61,7 @@ CARD = Card(
     sfreq="128 Hz (recorded at 512 Hz)",
     unit="uV (EEG); peripheral channels as in the file, where no unit is stated",
     label_rules=(
-        high_low("valence", ">", 5),
-        high_low("valence", ">=", 5),
-        high_low("arousal", ">", 5),
-        high_low("arousal", ">=", 5),
+        *(high_low(rating, sign, 5) for rating in ("valence", "arousal") for sign in (">", ">=")),
         quadrants(">", 5),
         quadrants(">=", 5),
     ),
@@ -105,9 +101,9 @@ def _file(folder: Path, subject: str) -> Path:
 
 def _table_of(folder: Path) -> Path | None:
     """Return the publisher's table of ratings, where one lies in the folder or beside it."""
-    bases = [base / below for base in (Path(folder), Path(folder).parent)
-             for below in ("", "metadata_csv")]  # fmt: skip
-    return next((base / TABLE for base in bases if (base / TABLE).is_file()), None)
+    names = (TABLE, f"metadata_csv/{TABLE}")
+    places = [base / name for base in (Path(folder), Path(folder).parent) for name in names]
+    return next((path for path in places if path.is_file()), None)
 
 
 def subjects_in(folder: Path) -> tuple[str, ...]:
@@ -185,22 +181,21 @@ def _recordings(
 
 
 def _arrays(path: Path, twin: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return data ``(40, 40, n_times)`` and labels ``(40, 4)`` of a subject; data are checked."""
+    """Return data ``(40, 40, n_times)``, checked, and labels ``(40, 4)`` of a subject."""
     if path.suffix == ".mat":
         content = _matlab.load(path, ("data", "labels"))
-        data, labels = (_matlab.value_at(content, path, name) for name in ("data", "labels"))
+        data, labels = (np.asarray(_matlab.value_at(content, path, n)) for n in ("data", "labels"))
     else:
         n_bytes = path.stat().st_size
         if not twin and n_bytes < _N_BYTES:
             found, expected = f"{n_bytes} bytes", f"at least {_N_BYTES} (and about 1.3 kB)"
             raise _wrong(path, "size", found, expected, "the file was cut short or converted")
         content = _pickles.load_arrays(path)
-        data, labels = (_pickles.array_at(content, path, name) for name in ("data", "labels"))
-    shape = (N_TRIALS, N_CHANS, "more than 384" if twin else N_TIMES)
-    long_enough = data.ndim == 3 and (data.shape[2] > _START if twin else data.shape[2] == N_TIMES)
-    if not long_enough or data.shape[:2] != shape[:2] or data.dtype.kind != "f":
-        found = f"{data.shape} {data.dtype}"
-        raise _wrong(path, "data", found, f"{shape} float", "wrong shape or type")
+        data, labels = (_pickles.array_at(content, path, n) for n in ("data", "labels"))
+    n_times = max(_START + 1, *data.shape[2:3]) if twin else N_TIMES
+    if data.shape != (N_TRIALS, N_CHANS, n_times) or data.dtype.kind != "f":
+        found, expected = f"{data.shape} {data.dtype}", f"({N_TRIALS}, {N_CHANS}, {n_times}) float"
+        raise _wrong(path, "data", found, expected, "wrong shape or type")
     with np.errstate(over="ignore"):  # trial by trial, for the sake of memory
         bad = sum(int((~np.isfinite(trial.astype(np.float32))).sum()) for trial in data)
     if bad:
@@ -250,11 +245,9 @@ def _compare(
     differ = ~(np.abs(labels - table[subject]) <= _ROUNDING).all(axis=1)
     if differ.any():
         first = int(np.flatnonzero(differ)[0])
-        found = (
-            f"{differ.sum()} of {N_TRIALS} trials differ, first trial {first + 1}: "
-            f"{np.round(labels[first], 2).tolist()}"
-        )
-        expected = f"{table[subject][first].tolist()} in {told.name}; {_MIRROR}"
+        there = np.round(labels[first], 2).tolist()
+        found = f"{differ.sum()} of {N_TRIALS} trials differ, first trial {first + 1}: {there}"
+        expected = f"{table[subject][first].tolist()}, as {told.name} has it; {_MIRROR}"
         raise _wrong(path, "labels", found, expected, "labels are not those of the publisher")
 
 
@@ -284,7 +277,7 @@ def write_subject(folder: Path, subject: str, data: np.ndarray, labels: np.ndarr
         ``(40, 4)``: valence, arousal, dominance, liking, 1 to 9.
     """
     content = {"labels": labels.astype(np.float64), "data": data.astype(np.float64, copy=False)}
-    path = Path(folder) / _PLACES[0].format(subject)
+    path = Path(folder) / _PYTHON.format(subject)
     return files.write_atomic(path, lambda made: _pickles.dump_python2(content, made))
 
 
