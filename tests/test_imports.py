@@ -16,7 +16,7 @@ LAYERS = (
     {"protocols", "audit", "scoring"},
     {"models", "pretrain", "evaluate", "costs"},
     {"results", "claims"},
-    {"experiments", "summary", "personalise", "probes"},
+    {"experiments", "summary", "personalise", "probes", "transfer"},
     {"figures"},
     {"ablations", "wearable", "efficiency"},
     {"papers", "analyses"},

@@ -50,9 +50,17 @@ def probe(paper: ModuleType, experiment: Experiment, *, trained: bool = True) ->
     probes.probe(experiment, estimator, variant=setting.variant, trained=trained)
 
 
+def transfer(paper: ModuleType, experiment: Experiment, **options: object) -> None:
+    """Train on one population and test on another: `affectbook.transfer.transfer`."""
+    from affectbook import transfer
+
+    transfer.transfer(paper, experiment, **options)
+
+
 ANALYSES: dict[str, Callable[..., None]] = {
     "network": network,
     "references": references,
     "personalisation": personalisation,
     "probe": probe,
+    "transfer": transfer,
 }

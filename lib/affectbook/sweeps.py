@@ -21,7 +21,7 @@ from affectbook import papers, params, provenance, results
 from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
 from affectbook.errors import ParameterError
-from affectbook.experiments import Data, Experiment, Setting, load
+from affectbook.experiments import Data, Experiment, Setting, checked, load
 from affectbook.files import build_dir, project_root, write_text
 from affectbook.scales import Cell
 
@@ -32,7 +32,9 @@ _COMPUTING = {
     "references": ("experiments", "models.network", "models.reference", "models.small_cnn"),
     "personalisation": ("experiments", "models.network", "models.scaling", "personalise"),
     "probe": ("experiments", "models.network", "models.scaling", "probes"),
-}
+    "transfer": ("experiments", "models.network", "models.reference", "models.small_cnn",
+                 "transfer"),
+}  # fmt: skip
 # ... but for what decides nothing, and for what makes the windows: their content is hashed itself.
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
@@ -176,7 +178,8 @@ def key(paper: str, cell: Cell) -> str:
     files = computing_code(root, paper, cell)
     code = {path.relative_to(root).as_posix(): code_hash(path) for path in files}
     told = [cell.analysis, asdict(setting), dict(cell.options), _resolved(paper, setting)]
-    text = json.dumps([*told, _loaded(_windows_of(setting)).content_hash(), code], sort_keys=True)
+    windows = [_loaded(_windows_of(one)).content_hash() for one in settings_of(paper, cell)]
+    text = json.dumps([*told, *windows, code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -184,6 +187,12 @@ def setting_of(paper: str, cell: Cell) -> Setting:
     """Return the resolved setting of a cell."""
     module = papers.get(paper)
     return module.setting(module.Params(**cell.parameters))
+
+
+def settings_of(paper: str, cell: Cell) -> list[Setting]:
+    """Return the settings of all windows that a cell uses: its own, and those it tests on."""
+    setting, other = setting_of(paper, cell), cell.options.get("to")
+    return [setting] if other is None else [setting, checked(replace(setting, **other))]
 
 
 def _windows_of(setting: Setting) -> Setting:

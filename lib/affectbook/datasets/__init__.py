@@ -23,7 +23,8 @@ from affectbook.errors import DataNotFoundError, ParameterError
 
 __all__ = [
     "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "check_tier", "code",
-    "content_hash", "data_hashes", "describe", "find_root", "load", "names", "prepare", "subjects",
+    "content_hash", "data_hashes", "describe", "find_root", "groups", "load", "names", "prepare",
+    "subjects",
 ]  # fmt: skip
 
 TIERS = ("simulated", "open", "licensed")
@@ -134,6 +135,21 @@ def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     """
     name, _ = _registry.parse(name)
     return _chosen(name, find_root(name, root), None)
+
+
+def groups(name: str, root: str | Path | None = None) -> dict[str, str]:
+    """Return the group that each subject belongs to, in a set that has groups of people.
+
+    Raises
+    ------
+    ParameterError
+        If the set has none.
+    """
+    name, _ = _registry.parse(name)
+    folder, module = find_root(name, root), _registry.module(name)
+    if not hasattr(module, "populations"):
+        raise ParameterError(f"{name} does not tell groups of people apart")
+    return module.populations(folder, _chosen(name, folder, None))
 
 
 def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which data sets there are: every module of this package that has a ``CARD``.
+"""Which data sets there are: every public module of this package but card, labels, recording.
 
 A data set is one module with:
 
@@ -27,6 +27,9 @@ from types import ModuleType
 from affectbook.datasets.card import Card
 from affectbook.errors import ParameterError
 
+_PACKAGE = __name__.rpartition(".")[0]
+_NO_DATA_SET = ("card", "labels", "recording")
+
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ParameterError:
     """Return the error for a name that does not exist, with the nearest one that does."""
@@ -37,17 +40,11 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ParameterError:
 
 
 @functools.cache
-def _modules() -> dict[str, ModuleType]:
-    """Return the modules of this package that have a card, by the card's name."""
-    package = __name__.rpartition(".")[0]
-    folder = importlib.import_module(package).__path__
-    found = (importlib.import_module(f"{package}.{m.name}") for m in pkgutil.iter_modules(folder))
-    return {module.CARD.name: module for module in found if hasattr(module, "CARD")}
-
-
 def names() -> tuple[str, ...]:
     """Return the names of the data sets that can be read."""
-    return tuple(sorted(_modules()))
+    folder = importlib.import_module(_PACKAGE).__path__
+    found = (module.name for module in pkgutil.iter_modules(folder))
+    return tuple(sorted(n for n in found if not n.startswith("_") and n not in _NO_DATA_SET))
 
 
 def module(name: str) -> ModuleType:
@@ -58,10 +55,9 @@ def module(name: str) -> ModuleType:
     ParameterError
         If there is no such data set.
     """
-    try:
-        return _modules()[name]
-    except (KeyError, TypeError):
-        raise unknown("data set", name, names()) from None
+    if name not in names():
+        raise unknown("data set", name, names())
+    return importlib.import_module(f"{_PACKAGE}.{name}")
 
 
 def card(name: str) -> Card:

@@ -10,6 +10,8 @@ from affectbook.scales import Cell, cells
 
 _EEGMAT = {"dataset": "eegmat", "tier": "open"}
 _SHUFFLED = "shuffled_windows_as_published"
+# Of each trial of a new person, its first sixth, third and half.
+_SHARES = (1 / 6, 1 / 3, 1 / 2)
 _ABLATED = tuple(name for name in VARIANTS if name not in (*WHOLE, "fixed_epochs"))
 
 
@@ -109,6 +111,48 @@ def _twin() -> Iterator[Cell]:
         yield Cell("references", own, {"names": names, "placebo": placebo})
 
 
+def _transfer() -> Iterator[Cell]:
+    """Yield training on one population and testing on the other, both ways, and within each."""
+    own = {"scale": "transfer", "variant": "pool_strides_8_8_2"}
+    rest_load = ({"dataset": "eegmat", "label_rule": "rest_arithmetic", "tier": "open"},
+                 {"dataset": "drivedb", "label_rule": "rest_drive", "tier": "open"})  # fmt: skip
+    names = ("majority", "hrv_logistic", "small_cnn")
+    for seed in range(3):
+        for source, target in product(rest_load, repeat=2):
+            cell = own | source | {"seed": seed}
+            to = None if source == target else target
+            yield Cell("transfer", cell, {"to": to, "references": names, "shares": _SHARES})
+            scaled = {"variant": "pool_strides_8_8_2+scaler_per_subject"}
+            yield Cell("transfer", cell | scaled, {"to": to})
+            if seed == 0:
+                yield Cell(
+                    "transfer", cell, {"to": to, "references": names, "shares": _SHARES,
+                                       "placebo": True},
+                )  # fmt: skip
+        for groups in product(("healthy", "mci"), repeat=2):
+            cell = own | {"dataset": "mci", "label_rule": "emotion", "seed": seed}
+            yield Cell("transfer", cell, {"groups": groups, "references": names, "shares": _SHARES})
+
+
+def _labels() -> Iterator[Cell]:
+    """Yield the twin of DREAMER under each label rule, and with one lead for two."""
+    own = {"scale": "ablation", "variant": "pool_strides_8_8_2", "dataset": "dreamer"}
+    names = ("majority", "hrv_logistic")
+    rules = [
+        *product(
+            ("valence", "arousal"), (">= 3", "> 3", "in 3", "in 5", "in 5, shifted as released")
+        ),
+        ("quadrants", ">= 3"),
+        ("quadrants", "> 3"),
+    ]
+    for target, rule in rules:
+        cell = own | {"target": target.removesuffix("s"), "label_rule": f"{target} {rule}"}
+        yield Cell("references", cell, {"names": names})
+        yield Cell("network", cell)
+        if rule == ">= 3":
+            yield Cell("network", cell | {"dataset": "dreamer:ECG1"})
+
+
 SWEEPS: dict[str, tuple[Cell, ...]] = {
     "recorded": tuple(_recorded()),
     "longer": tuple(_longer()),
@@ -119,4 +163,6 @@ SWEEPS: dict[str, tuple[Cell, ...]] = {
     "personalisation": tuple(_personalisation()),
     "probes": tuple(_probes()),
     "twin": tuple(_twin()),
+    "transfer": tuple(_transfer()),
+    "labels": tuple(_labels()),
 }

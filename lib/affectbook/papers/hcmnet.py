@@ -38,6 +38,12 @@ HEADLINE = (
     "people?"
 )
 HEADLINE_CLAIM = "beats_hrv"
+# After the colon stands one lead of two.
+DATASETS = (
+    "wesad", "eegmat", "drivedb", "dreamer", "dreamer:ECG1", "dreamer:ECG2", "mci", "mand",
+    "amigos", "swell",
+)  # fmt: skip
+TARGETS = ("condition", "valence", "arousal", "quadrant")
 
 SCALES = {
     "smoke": Scale(
@@ -64,6 +70,11 @@ SCALES = {
         "five minutes on one core for a protocol and a seed of the strided network: at most 16 "
         "windows of 10 s a trial at 128 Hz, 5 folds (10 as published), up to 15 epochs (500), "
         "batch 32 (256), patience 5 (50)",
+    ),
+    "transfer": Scale(
+        None, 128, 10, 0, 12, 3, 5, 8, 5,
+        "a minute or two on one core for each pair of populations: as ablation, but up to 12 "
+        "windows of 10 s a trial",
     ),
     "recorded": Scale(
         None, 256, 10, 0, 6, 5, 3, 8, 3,
@@ -225,12 +236,12 @@ def _param(default: object, meaning: str, **limits: object) -> object:
 class Params:
     """Parameters of ``notebooks/hcmnet.ipynb``; None means "as the scale says"."""
 
-    dataset: str = _param("wesad", "data set", choices=("wesad", "eegmat", "drivedb"))
+    dataset: str = _param("wesad", "data set, with ECG", choices=DATASETS)
     tier: str = _param(
         "simulated", "simulated, open or licensed", choices=("simulated", "open", "licensed")
     )
-    target: str = _param("condition", "what is predicted", choices=("condition",))
-    label_rule: str | None = _param(None, "condition to class; None: the card's first")
+    target: str = _param("condition", "what is predicted", choices=TARGETS)
+    label_rule: str | None = _param(None, "trial to class; None: the card's first for the target")
     protocol: str = _param("group_kfold_subject", "the honest protocol", choices=tuple(PROTOCOLS))
     subjects: int | None = _param(None, "number of subjects", low=4)
     seconds: float | None = _param(None, "length of a window in seconds", low=4.0, high=60.0)
