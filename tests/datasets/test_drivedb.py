@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectbook import datasets
+from affectbook import datasets, simulate
 from affectbook.datasets import drivedb
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.windows import make_windows
 
 
 def write_record(
@@ -140,3 +141,145 @@ def test_the_real_records(real):
     (first,) = datasets.load("drivedb", real("drivedb"), ["drive17a"])
     assert first.sfreq == 480.0 and first.condition is None
     assert first.duration_s == pytest.approx(29.0 * 60, abs=6)
+
+
+def test_a_written_record_has_the_official_layout(tmp_path, real):
+    import wfdb
+
+    ecg = np.random.default_rng(0).normal(0, 0.5, 500)
+    drivedb.write_record(tmp_path, "drive05", ecg, frame_hz=15.5, per_frame=32)
+    mine = wfdb.rdheader(str(tmp_path / "drive05"))
+    theirs = wfdb.rdheader(str(real("drivedb") / "drive05"))
+    for field in ("sig_name", "samps_per_frame", "fmt", "units", "fs", "n_sig", "adc_gain"):
+        left, right = getattr(mine, field), getattr(theirs, field)
+        if field == "units":  # the publisher names no unit where it is mV
+            right = ["mV" if unit in ("", None) else unit for unit in right]
+        assert left == right, field
+    assert mine.sig_len == 15 and mine.baseline == [0] * 7
+    for folder in (tmp_path, real("drivedb")):
+        header = (folder / "drive05.hea").read_bytes()
+        assert header.count(b"\r\n") == header.count(b"\n") == 8
+    record = wfdb.rdrecord(str(tmp_path / "drive05"), smooth_frames=False)
+    assert [len(one) for one in record.e_p_signal] == [15 * 32, 15, 30, 30, 15, 15, 30]
+
+
+@pytest.mark.parametrize(("frame_hz", "per_frame"), [(15.5, 32), (31.0, 16), (15.5, 23), (15, 32)])
+def test_what_is_written_is_read_within_a_step(tmp_path, frame_hz, per_frame):
+    ecg = np.random.default_rng(0).normal(0, 0.5, 10 * per_frame + 5)
+    ecg[3:5] = 100, -100
+    drivedb.write_record(tmp_path, "drive12", ecg, frame_hz=frame_hz, per_frame=per_frame)
+    (recording,) = drivedb.read(tmp_path, ["drive12"])
+    assert recording.sfreq == frame_hz * per_frame
+    expected = np.clip(ecg[:-5], -32.767, 32.767)
+    np.testing.assert_allclose(recording.signal[0], expected, rtol=0, atol=0.000502)
+
+
+@pytest.mark.parametrize("ecg", [np.zeros(31), np.zeros((2, 64))])
+def test_an_ecg_that_fills_no_frame_is_not_written(tmp_path, ecg):
+    with pytest.raises(ParameterError, match="32 or more"):
+        drivedb.write_record(tmp_path, "drive05", ecg, frame_hz=15.5, per_frame=32)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory) -> Path:
+    return drivedb.make_twin(tmp_path_factory.mktemp("drivedb") / "new", subjects=2, seed=5)
+
+
+def test_a_twin_is_read_as_the_set_is(twin):
+    assert datasets.subjects("drivedb", twin) == ("drive05", "drive06")
+    recordings = list(datasets.load("drivedb", twin))
+    assert [r.subject for r in recordings] == ["drive05"] * 7 + ["drive06"] * 7
+    for subject in ("drive05", "drive06"):
+        found = [(r.trial, r.condition) for r in recordings if r.subject == subject]
+        assert found == [(row.trial, row.condition) for row in drivedb._table()[subject]]
+    assert {r.sfreq for r in recordings} == {496.0}
+    assert sum(path.stat().st_size for path in twin.iterdir()) < 2 * 7e6
+
+
+def test_stretches_of_a_twin_are_where_the_table_says(twin):
+    rows = drivedb._table()["drive06"]
+    plan = [(None, rows[0].start_s)]
+    plan += [(drivedb._STATES[row.condition], row.stop_s - row.start_s) for row in rows]
+    ecg, blocks = simulate.ecg_subject(5, [*plan, (None, 30)], sfreq=496, seed=5)
+    recordings = list(datasets.load("drivedb", twin, ["drive06"], trim_s=0.0))
+    for recording, row, (_, start_s, stop_s) in zip(recordings, rows, blocks, strict=True):
+        assert (start_s, stop_s) == pytest.approx((row.start_s, row.stop_s), abs=1 / 496)
+        start = round(recording.start_s * 496)
+        expected = ecg[start : start + recording.signal.shape[1]]
+        np.testing.assert_allclose(recording.signal[0], expected, rtol=0, atol=0.000502)
+
+
+def test_windows_of_a_twin_have_the_labels_of_the_road(twin):
+    rule = drivedb.CARD.label_rules[0]
+    recordings = list(datasets.load("drivedb", twin, ["drive05"]))
+    windows = make_windows(recordings, 30.0, 0.0, 128.0, label_rule=rule)
+    for trial, y in zip(windows.meta["trial"], windows.y, strict=True):
+        assert rule.classes[y] == trial.split("-")[1]
+    assert set(windows.y.tolist()) == {0, 1, 2}
+
+
+def test_more_than_two_are_records_without_labels(tmp_path):
+    folder = drivedb.make_twin(tmp_path, subjects=18, unlabelled_s=5.0)
+    assert drivedb.subjects_in(folder) == drivedb.CARD.subjects
+    assert datasets.subjects("drivedb", folder) == ("drive05", "drive06"), "only they have labels"
+    others = [name for name in drivedb.CARD.subjects if name not in ("drive05", "drive06")]
+    recordings = list(datasets.load("drivedb", folder, others))
+    assert [r.subject for r in recordings] == others
+    assert {r.condition for r in recordings} == {None}
+    assert all(r.duration_s == pytest.approx(5.0, abs=0.1) for r in recordings)
+    rates = {r.subject: r.sfreq for r in recordings}
+    assert rates["drive17a"] == 480 and rates["drive12"] == 356.5 and rates["drive15"] == 480.5
+    assert rates["drive03"] == rates["drive01"] == 496
+
+
+def test_rates_of_a_twin_are_those_of_the_real_headers(real):
+    import wfdb
+
+    for name in drivedb.CARD.subjects:
+        header = wfdb.rdheader(str(real("drivedb") / "headers" / name))
+        per_frame = header.samps_per_frame[header.sig_name.index("ECG")]
+        frames = drivedb._OTHER_FRAMES.get(name, drivedb._FRAMES)
+        assert frames == (header.fs, per_frame), name
+
+
+@pytest.fixture
+def short_table(monkeypatch):
+    """Make the labelled records short."""
+    rows = [drivedb._Segment(f"{n}-{c}", c, 2.0 + 20 * n, 22.0 + 20 * n) for n, c in
+            enumerate(drivedb.CONDITIONS)]  # fmt: skip
+    monkeypatch.setattr(drivedb, "_table", lambda: {"drive05": rows, "drive06": rows})
+
+
+def test_a_twin_depends_on_dials_and_seed_alone(tmp_path, short_table):
+    def content(name: str, **dials: object) -> bytes:
+        folder = drivedb.make_twin(tmp_path / name, **{"subjects": 1, **dials})
+        return (folder / "drive05.dat").read_bytes()
+
+    assert content("a") == content("a") == content("b", subjects=3)
+    others = [content("c", seed=6), content("d", effect=0.5), content("e", fingerprint=0.0)]
+    assert len({content("a"), *others}) == 4
+
+
+def test_at_effect_0_the_road_changes_no_sample(tmp_path, short_table, monkeypatch):
+    contents = set()
+    for state in ("baseline", "stress"):
+        monkeypatch.setattr(drivedb, "_STATES", dict.fromkeys(drivedb.CONDITIONS, state))
+        folder = drivedb.make_twin(tmp_path / state, subjects=1, effect=0.0)
+        contents.add((folder / "drive05.dat").read_bytes())
+    assert len(contents) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"subjects": 0}, "1 to 18"),
+        ({"subjects": 19}, "1 to 18"),
+        ({"effect": -1}, "effect"),
+        ({"seed": -1}, "seed"),
+        ({"subjects": 3, "unlabelled_s": 0}, "no sample"),
+        ({"subjects": 3, "unlabelled_s": 0.05}, "32 or more"),
+    ],
+)
+def test_a_twin_out_of_range_is_one_message(tmp_path, short_table, wrong, word):
+    with pytest.raises(ParameterError, match=word):
+        drivedb.make_twin(tmp_path, **wrong)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from affectbook import datasets
+from affectbook import datasets, simulate
 from affectbook.datasets import eegmat
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.windows import make_windows
 
 NAMES = [f"EEG {name}" for name in eegmat.EEG_NAMES] + ["ECG ECG"]
 EDF = [f"Subject{subject}_{part}.edf" for subject in ("00", "01") for part in (1, 2)]
@@ -203,3 +205,135 @@ def test_a_truncated_edf_file_is_one_message(official, cut):
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataFileError, match="Subject07_2.edf"):
         list(eegmat.read(official, ["07"]))
+
+
+def part(n_times: int = 31000) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return rng.normal(0, 20, (20, n_times)), rng.normal(0, 0.3, n_times)
+
+
+def test_a_written_part_has_the_official_layout(tmp_path, real):
+    import edfio
+    import mne
+
+    eegmat.write_part(tmp_path, "00", "rest", *part())
+    path = tmp_path / "Subject00_1.edf"
+    mine, theirs = edfio.read_edf(path), edfio.read_edf(real("eegmat") / path.name)
+    for field in ("label", "physical_dimension", "digital_range", "samples_per_data_record"):
+        both = [[getattr(s, field) for s in edf.signals] for edf in (mine, theirs)]
+        assert both[0] == both[1], field
+    assert mine.data_record_duration == theirs.data_record_duration == 1
+    assert mine.num_data_records == 62
+    raw = mne.io.read_raw_edf(path, verbose="ERROR")
+    assert raw.info["sfreq"] == 500 and len(raw.ch_names) == 21 and raw.n_times == 31000
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_written_is_read_within_a_step(tmp_path):
+    eeg, ecg = part()
+    eegmat.write_part(tmp_path, "07", "arithmetic", eeg, ecg)
+    names = [*eegmat.KINDS["eeg"].edf_names, eegmat.ECG_NAME]
+    volts = eegmat._read_edf(tmp_path / "Subject07_2.edf", names)
+    for row, scale, found in zip([*eeg, ecg], [1e6] * 20 + [1e3], volts, strict=True):
+        step = np.ptp(row) / 65535
+        np.testing.assert_allclose(found * scale, row, rtol=0, atol=1.01 * step)
+
+
+def test_only_whole_seconds_of_all_channels_are_written(tmp_path):
+    eeg, ecg = part()
+    for wrong in ((eeg[:19], ecg), (eeg[:, :-1], ecg[:-1]), (eeg[:, :0], ecg[:0]), (eeg, ecg[:-1])):
+        with pytest.raises(ParameterError, match="whole seconds"):
+            eegmat.write_part(tmp_path, "07", "rest", *wrong)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory) -> Path:
+    return eegmat.make_twin(tmp_path_factory.mktemp("eegmat") / "new", subjects=2, seed=5)
+
+
+def test_a_twin_is_read_as_the_set_is(twin):
+    assert {path.name for path in twin.iterdir()} == {*EDF, "subject-info.csv", "TWIN.json"}
+    assert datasets.subjects("eegmat", twin) == ("00", "01")
+    assert eegmat.expected_in(twin) == eegmat.CARD.subjects
+    for kind, shape in (("ecg", (1, 15360)), ("eeg", (20, 7680))):
+        recordings = list(datasets.load("eegmat", twin, channels=kind))
+        assert [(r.subject, r.condition) for r in recordings] == [
+            (subject, condition) for subject in ("00", "01") for condition in eegmat.CONDITIONS
+        ]
+        assert {r.signal.shape for r in recordings} == {shape}
+    assert sum(path.stat().st_size for path in twin.iterdir()) < 2 * 3e6
+    (rest, *_) = datasets.load("eegmat", twin, channels=["O1", "O2"])
+    assert rest.signal.shape == (2, 7680) and 3 < rest.signal.std() < 60
+
+
+def test_the_files_of_a_twin_hold_the_simulated_signals(twin):
+    plan = [("baseline", 62), ("stress", 62)]
+    ecg, _ = simulate.ecg_subject(1, plan, sfreq=500, seed=5)
+    eeg, _ = simulate.eeg_subject(1, plan, sfreq=500, ch_names=eegmat.EEG_NAMES, seed=5)
+    for number, seconds in ((1, slice(0, 31000)), (2, slice(31000, 62000))):
+        path = twin / f"Subject01_{number}.edf"
+        millivolt = eegmat._read_edf(path, [eegmat.ECG_NAME])[0] * 1e3
+        step = np.ptp(ecg[seconds]) / 65535
+        np.testing.assert_allclose(millivolt, ecg[seconds], rtol=0, atol=1.01 * step)
+        microvolt = eegmat._read_edf(path, ["EEG O1"])[0] * 1e6
+        expected = eeg[eegmat.EEG_NAMES.index("O1"), seconds]
+        step = np.ptp(expected) / 65535
+        np.testing.assert_allclose(microvolt, expected, rtol=0, atol=1.01 * step)
+
+
+def test_windows_of_a_twin_have_the_labels_of_the_study(twin):
+    (rule,) = eegmat.CARD.label_rules
+    recordings = list(datasets.load("eegmat", twin, channels="eeg"))
+    windows = make_windows(recordings, 10.0, 0.0, 128.0, label_rule=rule)
+    assert windows.X.shape == (24, 20, 1280)
+    assert windows.y.tolist() == ([0] * 6 + [1] * 6) * 2
+    assert windows.meta["subject"].tolist() == ["00"] * 12 + ["01"] * 12
+    assert windows.meta["trial"].tolist() == (["rest"] * 6 + ["arithmetic"] * 6) * 2
+
+
+def test_the_table_of_subjects_has_the_official_columns(twin, real):
+    with (twin / "subject-info.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with (real("eegmat") / "subject-info.csv").open(newline="") as stream:
+        assert csv.DictReader(stream).fieldnames == list(rows[0])
+    assert [row["Subject"] for row in rows] == ["Subject00", "Subject01"]
+    assert {row["Count quality"] for row in rows} <= {"0", "1"}
+
+
+def test_a_twin_depends_on_dials_and_seed_alone(tmp_path, twin):
+    def content(name: str, **dials: object) -> bytes:
+        folder = eegmat.make_twin(tmp_path / name, **{"subjects": 1, "seed": 5, **dials})
+        return b"".join((folder / one).read_bytes() for one in EDF[:2])
+
+    assert content("a") == b"".join((twin / name).read_bytes() for name in EDF[:2])
+    others = [content("b", seed=6), content("c", effect=0.5), content("d", fingerprint=0.0)]
+    assert len({content("a"), *others}) == 4
+
+
+def test_arithmetic_weakens_alpha_unless_effect_is_0(tmp_path):
+    def alpha(recording: datasets.Recording) -> float:
+        power = np.abs(np.fft.rfft(recording.signal[14:16])) ** 2
+        return power[:, 480:780].mean()  # 8 to 13 Hz of 60 s
+
+    for effect, low, high in ((0.0, 0.75, 1.33), (1.0, 0.0, 0.6)):
+        dials = {"effect": effect, "fingerprint": 0.0}
+        folder = eegmat.make_twin(tmp_path / str(effect), subjects=1, **dials)
+        rest, task = datasets.load("eegmat", folder, channels="eeg")
+        assert low < alpha(task) / alpha(rest) < high
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"subjects": 0}, "1 to 36"),
+        ({"subjects": 37}, "1 to 36"),
+        ({"seconds": 59}, "60 or more"),
+        ({"seconds": 62.5}, "whole number"),
+        ({"seconds": float("nan")}, "60 or more"),
+        ({"effect": 4}, "effect"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_twin_out_of_range_is_one_message(tmp_path, wrong, word):
+    with pytest.raises(ParameterError, match=word):
+        eegmat.make_twin(tmp_path, **wrong)

@@ -3,6 +3,7 @@
 Healey and Picard 2005, PhysioNet drivedb 1.0.0. The road is the label. Its times come from a
 published table of durations, shifted so that they agree with the driver's marker presses; they
 ship with this package (``drivedb_segments.csv``) for the two records where that could be checked.
+The writer of records, which makes the simulated twin, stands beside the reader.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from affectbook import simulate
+from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataFileError, ParameterError
@@ -205,3 +208,139 @@ def _wrong(path: Path, field: str, found: str, expected: str) -> DataFileError:
         expected=expected,
         do="get header and signal file again, or leave the record out with subjects=",
     )
+
+
+class _Signal(NamedTuple):
+    """A signal beside the ECG in a usual record: samples per frame, gain, unit."""
+
+    name: str
+    per_frame: int
+    gain: float
+    unit: str
+
+
+_BESIDE = (
+    _Signal("EMG", 1, 1000, "mV"),
+    _Signal("foot GSR", 2, 1000, "mV"),
+    _Signal("hand GSR", 2, 1000, "mV"),
+    _Signal("HR", 1, 1, "bpm"),
+    _Signal("marker", 1, 100, "mV"),
+    _Signal("RESP", 2, 100, "mV"),
+)
+ECG_GAIN = 1000.0
+_MOST = 32767  # -32768 says that a sample is missing
+# Frames per second, and samples of the ECG in a frame, of a usual record and of others.
+_FRAMES = (15.5, 32)
+_OTHER_FRAMES = {
+    "drive03": (31.0, 16),
+    "drive12": (15.5, 23),
+    "drive15": (15.5, 31),
+    "drive17a": (15.0, 32),
+}
+# Rest low, highway medium, city high: as the study means its roads. The places are choices.
+_STATES = {
+    "rest": "baseline",
+    "highway": simulate.Affect(-0.1, 0.5),
+    "city": simulate.Affect(-0.4, 1.0),
+}
+
+
+def write_record(
+    folder: Path, record: str, ecg: np.ndarray, *, frame_hz: float, per_frame: int
+) -> None:
+    """Write a record of seven signals in format 16, as the publisher does.
+
+    Signals other than the ECG only hold their places: they rise from 0 in steps.
+
+    Parameters
+    ----------
+    folder, record
+        Where, and its name, such as ``"drive05"``.
+    ecg
+        ``(n_times,)`` in mV; kept in steps of 1 uV, and what does not fill a frame is left out.
+    frame_hz, per_frame
+        Frames per second, and samples of the ECG in each: their product is its rate.
+
+    Raises
+    ------
+    ParameterError
+        If the ECG does not fill a frame.
+    """
+    import wfdb
+
+    n_frames = len(ecg) // per_frame
+    if n_frames == 0 or ecg.ndim != 1:
+        raise ParameterError(f"an ECG {ecg.shape}; (n_times,) of {per_frame} or more is written")
+    whole = np.clip(np.rint(ecg[: n_frames * per_frame] * ECG_GAIN), -_MOST, _MOST)
+    beside = [np.arange(n_frames * one.per_frame) % 1000 for one in _BESIDE]
+    wfdb.wrsamp(
+        record,
+        fs=frame_hz,
+        units=["mV", *(one.unit for one in _BESIDE)],
+        sig_name=["ECG", *(one.name for one in _BESIDE)],
+        e_d_signal=[whole.astype(np.int64), *beside],
+        samps_per_frame=[per_frame, *(one.per_frame for one in _BESIDE)],
+        fmt=["16"] * (1 + len(_BESIDE)),
+        adc_gain=[ECG_GAIN, *(float(one.gain) for one in _BESIDE)],
+        baseline=[0] * (1 + len(_BESIDE)),
+        write_dir=str(folder),
+    )
+    header = Path(folder) / f"{record}.hea"
+    header.write_bytes(header.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def make_twin(
+    folder: Path,
+    *,
+    subjects: int = 2,
+    effect: float = 1.0,
+    fingerprint: float = 1.0,
+    seed: int = 0,
+    unlabelled_s: float = 60.0,
+) -> Path:
+    """Write a simulated twin in the official layout, each record at its own rate.
+
+    The two labelled records, drive05 and drive06, come first and have their full length, since
+    the table of stretches has the times of the real ones; only they are read by default. More
+    subjects are records without labels, in the card's order.
+
+    Parameters
+    ----------
+    folder
+        Where to; a file there says that the data are simulated, and with which dials.
+    subjects
+        1 to 18, of which at most 2 are labelled. A record does not depend on how many there are.
+    effect, fingerprint, seed
+        See `affectbook.simulate`.
+    unlabelled_s
+        Length of a record without labels, in seconds.
+
+    Raises
+    ------
+    ParameterError
+        If a dial is out of range.
+    """
+    if not 1 <= subjects <= len(CARD.subjects):
+        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 18 to offer")
+    dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    records = sorted(CARD.subjects, key=lambda record: record not in _table())[:subjects]
+    for record in records:
+        frame_hz, per_frame = _OTHER_FRAMES.get(record, _FRAMES)
+        plan = _plan(record) or [(None, unlabelled_s)]
+        ecg, _ = simulate.ecg_subject(
+            CARD.subjects.index(record), plan, sfreq=frame_hz * per_frame, **dials
+        )
+        write_record(folder, record, ecg, frame_hz=frame_hz, per_frame=per_frame)
+    mark_twin(folder, [record for record in records if record in _table()], **dials)
+    return Path(folder)
+
+
+_AROUND_S = 30.0
+
+
+def _plan(record: str) -> list[tuple[simulate.Affect | str | None, float]]:
+    """Return what happens in a labelled record, from sample 0 until after the last stretch."""
+    stretches = _table().get(record, [])
+    plan = [(_STATES[one.condition], one.stop_s - one.start_s) for one in stretches]
+    return [(None, stretches[0].start_s), *plan, (None, _AROUND_S)] if plan else []

@@ -4,7 +4,7 @@ Zyma et al. 2019, "Electroencephalograms during Mental Arithmetic Task Performan
 eegmat 1.0.0. Two layouts give the same recordings, bit for bit: the official EDF files
 (``Subject00_1.edf`` rest, ``Subject00_2.edf`` arithmetic) and the compact ``eegmat_60s.npz``.
 Where a folder holds both, a subject in the compact file is read from it, and from EDF only if it
-is not there.
+is not there. The writer of the EDF files, which makes the simulated twin, stands beside the reader.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
+from affectbook import files, simulate
+from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError
+from affectbook.errors import DataFileError, ParameterError
 
 EDF_SFREQ = 500.0
 SECONDS = 60
@@ -243,3 +245,106 @@ def _wrong(path: Path, field: str, found: str, expected: str) -> DataFileError:
         expected=expected,
         do="get the file again, or leave the subject out with subjects=",
     )
+
+
+# What the two parts of the study do, in the words of the simulation.
+_STATES = {"rest": "baseline", "arithmetic": "stress"}
+_INFO = "Subject,Age,Gender,Recording year,Number of subtractions,Count quality"
+_INFO_STREAM = 9006
+
+
+def write_part(
+    folder: Path, subject: str, condition: str, eeg: np.ndarray, ecg: np.ndarray
+) -> Path:
+    """Write rest or arithmetic of a subject as its official EDF file, in records of 1 s.
+
+    Parameters
+    ----------
+    folder
+        The folder of the set.
+    subject, condition
+        Such as ``"07"``, and one of `CONDITIONS`.
+    eeg
+        ``(20, n_times)`` in uV at 500 Hz, in the order of `EEG_NAMES`. A channel is kept in 65535
+        steps from its smallest to its largest value.
+    ecg
+        ``(n_times,)`` in mV at 500 Hz.
+
+    Raises
+    ------
+    ParameterError
+        If the shapes do not agree, or the length is no whole number of seconds.
+    """
+    from edfio import Edf, EdfSignal, Patient
+
+    n_times, per_s = len(ecg), round(EDF_SFREQ)
+    if eeg.shape != (len(EEG_NAMES), n_times) or n_times == 0 or n_times % per_s:
+        raise ParameterError(
+            f"EEG {eeg.shape} and ECG {ecg.shape}; ({len(EEG_NAMES)}, n_times) and (n_times,) are "
+            f"written, n_times in whole seconds of {per_s} samples"
+        )
+    names = [*KINDS["eeg"].edf_names, ECG_NAME]
+    units = [KINDS["eeg"].unit] * len(EEG_NAMES) + [KINDS["ecg"].unit]
+    signals = [
+        EdfSignal(row, EDF_SFREQ, label=name, physical_dimension=unit)
+        for row, name, unit in zip([*eeg, ecg], names, units, strict=True)
+    ]
+    edf = Edf(signals, patient=Patient(name=f"Subject{subject}"), data_record_duration=1)
+    path = _edf(Path(folder), subject)[CONDITIONS.index(condition)]
+    return files.write_atomic(path, edf.write)
+
+
+def make_twin(
+    folder: Path,
+    *,
+    subjects: int = 36,
+    effect: float = 1.0,
+    fingerprint: float = 1.0,
+    seed: int = 0,
+    seconds: int = 62,
+) -> Path:
+    """Write a simulated twin: the first `subjects` of the set, as official EDF files.
+
+    Rest comes first for everybody, as in the study. Blinks are in it, which the authors removed,
+    and its frequencies are not limited to 0.5-45 Hz. Ages and counts are made up, too.
+
+    Parameters
+    ----------
+    folder
+        Where to; a file there says that the data are simulated, and with which dials.
+    subjects
+        1 to 36. A subject does not depend on how many there are.
+    effect, fingerprint, seed
+        See `affectbook.simulate`.
+    seconds
+        Length of rest, and of arithmetic: 60 or more.
+
+    Raises
+    ------
+    ParameterError
+        If a dial is out of range.
+    """
+    if not 1 <= subjects <= len(CARD.subjects):
+        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 36 to offer")
+    if not (seconds >= SECONDS and seconds == int(seconds)):
+        raise ParameterError(f"seconds = {seconds}; it is a whole number of {SECONDS} or more")
+    dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
+    plan = [(_STATES[condition], seconds) for condition in CONDITIONS]
+    info = [_INFO]
+    for index, subject in enumerate(CARD.subjects[:subjects]):
+        ecg, found = simulate.ecg_subject(index, plan, sfreq=EDF_SFREQ, **dials)
+        eeg, _ = simulate.eeg_subject(index, plan, sfreq=EDF_SFREQ, ch_names=EEG_NAMES, **dials)
+        for condition, (_, start_s, stop_s) in zip(CONDITIONS, found, strict=True):
+            part = slice(round(start_s * EDF_SFREQ), round(stop_s * EDF_SFREQ))
+            write_part(folder, subject, condition, eeg[:, part], ecg[part])
+        info.append(_info(subject, np.random.default_rng([seed, index, _INFO_STREAM])))
+    files.write_text(Path(folder) / "subject-info.csv", "\n".join([*info, ""]))
+    mark_twin(folder, CARD.subjects[:subjects], **dials)
+    return Path(folder)
+
+
+def _info(subject: str, rng: np.random.Generator) -> str:
+    """Return a line of ``subject-info.csv``."""
+    count = rng.uniform(5, 35)
+    age, gender = rng.integers(18, 26), "FM"[rng.integers(2)]
+    return f"Subject{subject},{age},{gender},2011,{count:.2f},{int(count > 12)}"
