@@ -83,7 +83,6 @@ CARD = Card(
         "participant_ratings.csv where it is there.",
         "A rating of exactly 5 is low under > 5 and high under >= 5.",
         "Trials are joined with other tables by Experiment_id; Trial is the order of presentation.",
-        "Windows of one trial share its label: splits that mix them test on what was trained on.",
         "Whether the 3 s of baseline are subtracted differs between papers. They are a part of "
         "their own here, and never in the stimulus.",
         "Familiarity is in participant_ratings.csv only, without participants 2, 15 and 23, and is "
@@ -186,13 +185,13 @@ def _arrays(path: Path, twin: bool) -> tuple[np.ndarray, np.ndarray]:
         content = _matlab.load(path, ("data", "labels"))
         data, labels = (np.asarray(_matlab.value_at(content, path, n)) for n in ("data", "labels"))
     else:
-        n_bytes = path.stat().st_size
-        if not twin and n_bytes < _N_BYTES:
-            found, expected = f"{n_bytes} bytes", f"at least {_N_BYTES} (and about 1.3 kB)"
+        if not twin and path.is_file() and path.stat().st_size < _N_BYTES:
+            found = f"{path.stat().st_size} bytes"
+            expected = f"at least {_N_BYTES} bytes, and about 1300 more"
             raise _wrong(path, "size", found, expected, "the file was cut short or converted")
         content = _pickles.load_arrays(path)
         data, labels = (_pickles.array_at(content, path, n) for n in ("data", "labels"))
-    n_times = max(_START + 1, *data.shape[2:3]) if twin else N_TIMES
+    n_times = max((_START + 1, *data.shape[2:3])) if twin else N_TIMES
     if data.shape != (N_TRIALS, N_CHANS, n_times) or data.dtype.kind != "f":
         found, expected = f"{data.shape} {data.dtype}", f"({N_TRIALS}, {N_CHANS}, {n_times}) float"
         raise _wrong(path, "data", found, expected, "wrong shape or type")
