@@ -28,6 +28,7 @@ from affectbook.errors import DataFileError, DataNotFoundError
 MAPPING = "mapping.toml"
 WHITESPACE = "whitespace"
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
+_SUBJECT = r"(?!\.)[^/]+?"  # file systems keep files of their own whose names begin with a dot
 log = logging.getLogger(__name__)
 
 
@@ -148,7 +149,7 @@ class Layout:
         except (OSError, ValueError) as error:
             found = f"{type(error).__name__}: {str(error)[:160]}"
             raise self.wrong(path, "the whole file", found, "a file in TOML") from error
-        for key in [*content, *self.keys]:
+        for key in sorted([*content, *self.keys], key=self.keys.__contains__):  # unknown ones first
             if key not in self.keys:
                 near = difflib.get_close_matches(key, self.keys, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -205,7 +206,7 @@ class Layout:
             wild, expression = wild + glob.escape(literal), expression + re.escape(literal)
             if field is None:
                 continue
-            once = f"(?P<{field}>{choices if field == 'emotion' else '[^/]+?'})"
+            once = f"(?P<{field}>{choices if field == 'emotion' else _SUBJECT})"
             wild += "*"
             expression += f"(?P={field})" if field in seen else once
             seen.add(field)

@@ -154,7 +154,7 @@ def _recordings(
     LAYOUT.say_unverified()
     for subject in subjects:
         path = _file(folder, mapping, subject)
-        if population not in ("all", _population(path, mapping)):
+        if population != "all" and _population(path, mapping) != population:
             continue
         emotions, rows = _rows(path, mapping)
         repeated = round(mapping["overlap"] * rows.shape[1])
@@ -186,7 +186,7 @@ def _joined(path: Path, rows: np.ndarray, repeated: int) -> np.ndarray:
 
 def _rows(path: Path, mapping: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return the emotions ``(n_rows,)`` by name, and the samples ``(n_rows, n)`` in mV."""
-    first, frame = mapping["first_sample"], LAYOUT.frame(path, mapping)
+    first, frame = mapping["first_sample"], LAYOUT.frame(path, mapping, low_memory=False)
     if frame.shape[1] <= first:
         found = f"{frame.shape[1]} columns"
         raise LAYOUT.wrong(path, "first_sample", found, f"more than {first}")
