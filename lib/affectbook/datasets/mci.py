@@ -187,9 +187,10 @@ def _joined(path: Path, rows: np.ndarray, repeated: int) -> np.ndarray:
 def _rows(path: Path, mapping: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return the emotions ``(n_rows,)`` by name, and the samples ``(n_rows, n)`` in mV."""
     first, frame = mapping["first_sample"], LAYOUT.frame(path, mapping, low_memory=False)
-    if frame.shape[1] <= first:
-        found = f"{frame.shape[1]} columns"
-        raise LAYOUT.wrong(path, "first_sample", found, f"more than {first}")
+    top = LAYOUT.frame(path, mapping, first_row=True) if mapping["header"] else frame
+    if not first < frame.shape[1] == top.shape[1]:
+        found = f"{frame.shape[1]} columns under {top.shape[1]} names"
+        raise LAYOUT.wrong(path, "columns", found, f"equally many, and more than {first}")
     samples = LAYOUT.numbers(path, "samples", frame.loc[:, first:])
     _group(path, mapping, frame)
     codes = LAYOUT.numbers(path, "emotion_column", frame[mapping["emotion_column"]]).tolist()
