@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectbook import benchmarks, datasets, pages, papers, protocols, results
+from affectbook import benchmarks, data_page, datasets, pages, papers, protocols, results, tables
 
 CONTEXT = {
     "paper": "hcmnet", "scale": "recorded", "dataset": "eegmat", "tier": "open", "effect": 1.0,
@@ -60,6 +60,7 @@ def recorded_in(root: Path, share: float, scale: str = "recorded") -> None:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(results, "project_root", lambda: tmp_path)
     monkeypatch.setattr(benchmarks, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(data_page, "_figure", lambda card, folder: "")  # see test_data_page.py
     return tmp_path
 
 
@@ -123,6 +124,6 @@ def test_every_paper_set_and_protocol_has_its_line(root: Path) -> None:
 
 
 def test_a_cell_cannot_bring_markup() -> None:
-    text = pages.markdown(pd.DataFrame({"a": ["<script>", "x|y", np.nan]}))
+    text = tables.markdown(pd.DataFrame({"a": ["<script>", "x|y", np.nan]}))
     assert "<script>" not in text
     assert "x\\|y" in text

@@ -13,7 +13,7 @@ import pandas as pd
 from affectbook import (
     benchmarks,
     claims,
-    datasets,
+    data_page,
     figures,
     papers,
     protocols,
@@ -23,6 +23,7 @@ from affectbook import (
 )
 from affectbook import records as records_of
 from affectbook.files import write_atomic, write_text
+from affectbook.tables import markdown
 
 NO_RECORDS = "No results on real recordings have been recorded yet.\n"
 
@@ -33,7 +34,7 @@ def write(folder: Path) -> None:
     fragments = {
         "papers.md": papers_table(rows),
         "placebo.md": placebo(rows, folder),
-        "datasets.md": data_cards(),
+        data_page.FRAGMENT: data_page.fragment(folder),
         "protocols_table.md": protocols_table(),
         "recorded.md": records(rows),
         scan_figure.FRAGMENT: scan_figure.fragment(folder),
@@ -42,16 +43,6 @@ def write(folder: Path) -> None:
         fragments[name] = "\n".join(p if isinstance(p, str) else markdown(p) for p in parts)
     for name, text in fragments.items():
         write_text(Path(folder) / name, text)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; what could be read as markup in a cell is escaped."""
-
-    def cell(value: object) -> str:
-        return html.escape(str(value), quote=False).replace("|", "\\|").replace("\n", " ")
-
-    lines = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(map(cell, line))} |\n" for line in lines)
 
 
 def protocols_table() -> str:
@@ -198,31 +189,6 @@ def _read_placebo(scores: pd.DataFrame, dataset: str) -> str:
                 f"Split {kind} ({protocol}), at best **{summary.percent(top['value'])}** ({who})"
             )
     return f"On {dataset}: " + ". ".join(sentences) + ". Bars are 95 % intervals over people.\n"
-
-
-def data_cards() -> str:
-    """Return every data card: a table of facts, label rules and pitfalls."""
-    return "\n".join(_card(datasets.card(name)) for name in datasets.names())
-
-
-def _card(card: datasets.Card) -> str:
-    facts = {
-        "name in parameters": f"`{card.name}`",
-        "tier": card.tier,
-        "subjects": f"{len(card.subjects)} ({card.subjects[0]} to {card.subjects[-1]})",
-        "trials": card.trials_per_subject,
-        "channels": ", ".join(card.channels),
-        "sampling rate": card.sfreq,
-        "unit": card.unit,
-        "licence": card.licence,
-        "size": card.size,
-        "how to obtain": card.obtain,
-        "source": f"{{cite}}`{card.citation}`",
-    }
-    for rule in card.label_rules:
-        facts[f"label rule `{rule.name}`"] = f"{', '.join(rule.classes)}. {rule.meaning}"
-    table = markdown(pd.DataFrame(facts.items(), columns=["", " "]))
-    return f"### {card.title}\n\n{table}\n{_bullets('Pitfalls', card.pitfalls)}"
 
 
 def _bullets(title: str, lines: Iterable[str]) -> str:

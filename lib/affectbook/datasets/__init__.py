@@ -22,9 +22,9 @@ from affectbook.datasets.recording import Recording
 from affectbook.errors import DataNotFoundError, ParameterError
 
 __all__ = [
-    "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "check_tier", "code",
-    "content_hash", "data_hashes", "describe", "find_root", "groups", "load", "names", "prepare",
-    "subjects",
+    "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "channels", "check_tier",
+    "code", "content_hash", "data_hashes", "describe", "find_root", "groups", "load", "names",
+    "prepare", "subjects",
 ]  # fmt: skip
 
 TIERS = ("simulated", "open", "licensed")
@@ -135,6 +135,11 @@ def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     """
     name, _ = _registry.parse(name)
     return _chosen(name, find_root(name, root), None)
+
+
+def channels(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of the channels of each kind that a data set has; the default kind first."""
+    return dict(_registry.module(_registry.parse(name)[0]).CHANNELS)
 
 
 def groups(name: str, root: str | Path | None = None) -> dict[str, str]:

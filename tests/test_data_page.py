@@ -1,0 +1,53 @@
+"""The page on data: every set has its card, its rules and its figure with words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from affectbook import data_page, datasets
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("generated")
+    return data_page.fragment(folder), folder
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_set_has_its_card_and_its_figure(text, name):
+    page, folder = text
+    card = datasets.card(name)
+    part = page.split(f"### {card.title}\n")[1].split("\n### ")[0]
+    assert f"`{name}`" in part and f"{{cite}}`{card.citation}`" in part
+    for rule in card.label_rules:
+        assert rule.name.replace(">", "&gt;") in part
+    assert part.count("\n- ") == len(card.pitfalls)
+    assert (folder / f"data_{name}.png").stat().st_size > 5000
+    (alt,) = re.findall(r":alt: (.*)\n", part)
+    assert "(simulated)" in alt and "Hz" in alt and len(alt.split()) > 12
+
+
+def test_the_overview_names_all_and_leads_to_them(text):
+    page, _ = text
+    table = page.split("\n\n")[0]
+    anchors = re.findall(r"\(#([\w-]+)\)", table)
+    headings = re.findall(r"^### (.*)$", page, flags=re.MULTILINE)
+    assert len(anchors) == len(headings) == len(datasets.names())
+    assert "ECG 2, EEG 14" in table and "| deap |" not in table
+
+
+def test_deap_is_drawn_without_an_ecg():
+    fig, alt = data_page.draw(datasets.card("deap"))
+    plt.close(fig)
+    assert "eeg, uV, 128 Hz" in alt and "ecg" not in alt
+
+
+def test_a_few_channels_stand_for_many():
+    names = tuple(f"ch{i}" for i in range(62))
+    shown = data_page._spread(names)
+    assert len(shown) == data_page.MOST and (shown[0], shown[-1]) == ("ch0", "ch61")
+    assert data_page._spread(("a", "b")) == ["a", "b"]
