@@ -1,7 +1,7 @@
 """Read and write TMSi Poly5 files (TMS32, ``.S00``), one channel of a file at a time.
 
-There is no public specification. The layout is that of TMSi's own ``tms_read.m``, which SWELL-KW
-ships and FieldTrip's ``read_tmsi_poly5.m`` follows. All is little-endian:
+No specification was at hand. The layout is what two published readers agree on: FieldTrip's
+``read_tmsi_poly5.m``, after TMSi's ``tms_read.m``, and TMSi's own in Python. All is little-endian:
 
 - a head of 217 bytes (version 2.03) or 218 (2.04: one more byte of text before the version);
 - descriptions of 136 bytes, two for each channel: a 32-bit channel counts as two 16-bit signals;

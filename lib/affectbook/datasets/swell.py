@@ -99,11 +99,12 @@ CARD = Card(
     citation="koldijk2014swell",
     pitfalls=(
         "c1 to c3 is the order of the blocks, not the condition: that is in the table of features.",
-        "Each block holds about six minutes of relaxation beside its working condition.",
+        "The authors tell of three times six minutes of relaxation for each subject. They lie "
+        "inside the blocks, and are cut out by the table's minutes.",
         "The table's first minute is taken for the first of the recording, as published readers "
-        "do; nobody has shown it, so a minute at each border is cut off.",
-        "Time was set for time pressure from what the neutral block had taken: order and "
-        "condition are confounded.",
+        "do. Nobody has shown that it is, so a minute is cut off on both sides of each border.",
+        "Others report that time pressure was set from the time the neutral block took: if so, "
+        "order and condition are confounded.",
         "Which channel is the ECG is not documented. Channel 6 is read, as one published pipeline "
         "does, which also says which files to leave out; the authors' own script reads channel 8, "
         "which it calls preprocessed (heart='filtered'). Not verified on the files.",
