@@ -33,6 +33,9 @@ _MATRIX, _COMPRESSED = 14, 15
 def load(path: Path, variables: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Return variables of a file as `scipy.io.loadmat` gives them, structs as records.
 
+    Damage to a compressed variable shows in its check sum. One that is not compressed has none:
+    numbers may be wrong, and a wrong byte in the structure of nested variables can crash SciPy.
+
     Parameters
     ----------
     path
