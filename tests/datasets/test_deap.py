@@ -324,7 +324,7 @@ def test_the_table_counts_as_data_where_it_is_inside_the_folder(twin):
         (lambda t: t.assign(Valence="high"), ["ValueError", "numbers in Participant_id"]),
         (lambda t: t.iloc[:-1], ["39 rows", "1 to 40"]),
         (lambda t: t.assign(Experiment_id=t["Trial"].clip(upper=39)), ["39 different"]),
-        (lambda t: t.assign(Participant_id=2), ["lacks a subject", "participant s01"]),
+        (lambda t: t.assign(Participant_id=2), ["lacks a subject", "Participant_id 1"]),
         (lambda t: t.iloc[:0], ["lacks a subject"]),
         (
             lambda t: t.mask((t["Experiment_id"] == 7) & (t["Trial"] > 0)).fillna(

@@ -85,7 +85,7 @@ CARD = Card(
         "Trials are joined with other tables by Experiment_id; Trial is the order of presentation.",
         "Whether the 3 s of baseline are subtracted differs between papers. They are a part of "
         "their own here, and never in the stimulus.",
-        "Familiarity is in participant_ratings.csv only, without participants 2, 15 and 23, and is "
+        "Familiarity is in participant_ratings.csv only, without subjects 2, 15 and 23, and is "
         "not read.",
         "Units of the peripheral channels were not verified.",
     ),
@@ -229,7 +229,7 @@ def _reported(path: Path) -> dict[str, np.ndarray]:
         if rows["Experiment_id"].tolist() != list(range(1, N_TRIALS + 1)):
             found = f"{len(rows)} rows, {rows['Experiment_id'].nunique()} different ids"
             expected = f"Experiment_id 1 to {N_TRIALS}, each once"
-            field = f"participant {number:g}"
+            field = f"Participant_id {number:g}"
             raise _wrong(path, field, found, expected, "rows are missing or double")
         reported[f"s{number:02.0f}"] = rows[columns].to_numpy()
     return reported
@@ -240,7 +240,9 @@ def _compare(
 ) -> None:
     """Refuse labels that differ from the publisher's table."""
     if subject not in table:
-        raise _wrong(told, f"participant {subject}", "no row", "40", "the table lacks a subject")
+        raise _wrong(
+            told, f"Participant_id {int(subject[1:])}", "no row", "40", "the table lacks a subject"
+        )
     differ = ~(np.abs(labels - table[subject]) <= _ROUNDING).all(axis=1)
     if differ.any():
         first = int(np.flatnonzero(differ)[0])
