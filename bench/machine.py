@@ -59,6 +59,17 @@ def peak_mb(run: Callable[[], None]) -> float:
     return (_status("VmHWM") - before) * 1024 / 1e6
 
 
+def resident_mb() -> float:
+    """Return the resident memory of this process in MB, and forget the highest so far."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS") * 1024 / 1e6
+
+
+def highest_mb() -> float:
+    """Return the highest resident memory since it was last forgotten, in MB."""
+    return _status("VmHWM") * 1024 / 1e6
+
+
 def can_measure_peaks() -> bool:
     """Return whether the kernel tells this process its highest use of memory."""
     return os.access("/proc/self/clear_refs", os.W_OK)

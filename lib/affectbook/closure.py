@@ -18,8 +18,8 @@ def closure(source: str, lib: Path, leave_out: Iterable[str] = ()) -> list[Path]
     """Return every file of the package that Python code can reach through its imports, sorted.
 
     Imports count wherever they stand, also inside functions. A module that is imported by a name
-    made while running counts with all modules beside it, and a module brings the CSV files that
-    lie beside it.
+    made while running counts with all modules beside it, and a module brings the CSV and TOML
+    files that lie beside it.
 
     Parameters
     ----------
@@ -39,8 +39,9 @@ def closure(source: str, lib: Path, leave_out: Iterable[str] = ()) -> list[Path]
         seen.add((path, parent))
         todo += _imports_of(path, parent, path.stat().st_mtime_ns, lib)
     files = {path for path, _ in seen}
-    tables = {table for folder in {path.parent for path in files} for table in folder.glob("*.csv")}
-    return sorted(files | tables)
+    folders = {path.parent for path in files}
+    tables = (folder.glob(kind) for folder in folders for kind in ("*.csv", "*.toml"))
+    return sorted(files.union(*tables))
 
 
 def closure_of(module: str, lib: Path, leave_out: Iterable[str] = ()) -> list[Path]:

@@ -137,6 +137,7 @@ def _transfer() -> Iterator[Cell]:
 def _labels() -> Iterator[Cell]:
     """Yield the twin of DREAMER under each label rule, and with one lead for two."""
     own = {"scale": "ablation", "variant": "pool_strides_8_8_2", "dataset": "dreamer"}
+    own |= {"subjects": 12}
     names = ("majority", "hrv_logistic")
     rules = [
         *product(
