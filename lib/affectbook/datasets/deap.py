@@ -59,7 +59,7 @@ CARD = Card(
     trials_per_subject="40 music videos, in the order of their ids, not of presentation",
     channels=tuple(name for kind in CHANNELS.values() for name in kind),
     sfreq="128 Hz (recorded at 512 Hz)",
-    unit="uV (EEG); peripheral channels as in the file, where no unit is stated",
+    unit="uV (EEG); peripheral channels as in the file, their units were not verified",
     label_rules=(
         *(high_low(rating, sign, 5) for rating in ("valence", "arousal") for sign in (">", ">=")),
         quadrants(">", 5),
@@ -87,7 +87,6 @@ CARD = Card(
         "their own here, and never in the stimulus.",
         "Familiarity is in participant_ratings.csv only, without subjects 2, 15 and 23, and is "
         "not read.",
-        "Units of the peripheral channels were not verified.",
     ),
 )
 
@@ -166,7 +165,7 @@ def _recordings(
         _check_labels(_file(folder, subject), labels)
         for trial in range(N_TRIALS):
             yield Recording(
-                signal=data[trial, _ROWS[kind], cut].astype(np.float32),
+                signal=data[trial, _ROWS[kind], cut].astype(np.float32, order="C"),
                 sfreq=SFREQ,
                 ch_names=CHANNELS[kind],
                 unit=_UNITS[kind],
@@ -228,8 +227,7 @@ def _reported(path: Path) -> dict[str, np.ndarray]:
     for number, rows in table.groupby("Participant_id"):
         if rows["Experiment_id"].tolist() != list(range(1, N_TRIALS + 1)):
             found = f"{len(rows)} rows, {rows['Experiment_id'].nunique()} different ids"
-            expected = f"Experiment_id 1 to {N_TRIALS}, each once"
-            field = f"Participant_id {number:g}"
+            field, expected = f"Participant_id {number:g}", f"Experiment_id 1 to {N_TRIALS}, once"
             raise _wrong(path, field, found, expected, "rows are missing or double")
         reported[f"s{number:02.0f}"] = rows[columns].to_numpy()
     return reported
@@ -240,9 +238,8 @@ def _compare(
 ) -> None:
     """Refuse labels that differ from the publisher's table."""
     if subject not in table:
-        raise _wrong(
-            told, f"Participant_id {int(subject[1:])}", "no row", "40", "the table lacks a subject"
-        )
+        field = f"Participant_id {int(subject[1:])}"
+        raise _wrong(told, field, "no row", f"{N_TRIALS} rows", "the table lacks a subject")
     differ = ~(np.abs(labels - table[subject]) <= _ROUNDING).all(axis=1)
     if differ.any():
         first = int(np.flatnonzero(differ)[0])
