@@ -17,7 +17,7 @@ ARGS ?=
 RUN ?=
 NAME ?=
 TESTS ?=
-BENCH ?= mamba2 mamba hcmnet_step growth wearable
+BENCH ?= mamba2 mamba hcmnet_step growth wearable recordings
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp

@@ -29,6 +29,7 @@ SHAPES = {
     "mamba": ["batch", "channels", "length"],
     "hcmnet_step": ["batch", "samples"],
     "growth": ["layer", "vary", "batch", "length", "states"],
+    "recordings": ["file_mb"],
 }
 """The scripts of ``bench/``, with the columns that name a shape."""
 LAYERS = {"mamba": "scan of Mamba", "mamba2": "layer of Mamba-2"}
@@ -55,6 +56,8 @@ def parts(folder: Path) -> dict[str, Parts]:
         elif name == "growth":
             found["bench_growth.md"] = [made_by(measured), _picture(measured, folder)]
             found["bench_growth.md"].append(growth(measured))
+        elif name == "recordings":
+            found["bench_recordings.md"] = [recordings(measured)]
         else:
             found[f"bench_{name}.md"] = [made_by(measured), ratios(measured, SHAPES[name])]
         if name == "hcmnet_step" and len(measured):
@@ -116,6 +119,20 @@ def windows_per_second(measured: pd.DataFrame) -> pd.DataFrame:
         line["GPU"] = f"{on_gpu.iloc[0]:.1f}" if len(on_gpu) else NOT_RUN
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def recordings(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return what each way from a subject's file to its windows takes, ours first."""
+    own = _on(measured, "cpu")
+    return pd.DataFrame(
+        {
+            "way": own["candidate"],
+            "time, ours = 1": [f"{ratio:.2g}" for ratio in own["ratio"]],
+            "CPU seconds": [f"{seconds:.2g}" for seconds in own["seconds"]],
+            "peak memory": [f"{peak:.0f} MB" for peak in own["peak_mb"]],
+            "of the file": [f"{share:.2g} x" for share in own["peak_mb"] / own["file_mb"]],
+        }
+    )
 
 
 def _on(measured: pd.DataFrame, device: str) -> pd.DataFrame:
@@ -283,6 +300,12 @@ def _exponents(measured: pd.DataFrame, layer: str) -> list[float]:
     return [exponent(own["length"].to_numpy(), own["seconds"].to_numpy())] if len(own) > 1 else []
 
 
+def _recordings(measured: pd.DataFrame, candidate: str, over: str) -> list[float]:
+    """Return seconds, or peak memory over the size of the file, of one way to read."""
+    own = _where(measured, candidate=candidate)
+    return list(own["seconds"] if over == "" else own["peak_mb"] / own[over])
+
+
 def _goals() -> Iterator[Goal]:
     def beside(who: str, *lengths: int, **where: object) -> Callable[[pd.DataFrame], list[float]]:
         return partial(_ratio, beside=who, lengths=lengths, **where)
@@ -308,6 +331,14 @@ def _goals() -> Iterator[Goal]:
     )
     yield whole(step + kept, beside(TRANSFORMERS, malloc="reuse", **shape), 2.2)
     yield whole(step + "windows per second", _windows_per_second, 15, unit="")
+    subject = "one WESAD subject, file to windows of 5 s, "
+    for what, candidate, over, most, unit in (
+        ("CPU time", OURS, "", 2, " s"),
+        ("peak memory beside its file", OURS, "file_mb", 2, " x"),
+        ("CPU time where windows were kept", "ours, windows kept", "", 0.2, " s"),
+    ):
+        how = partial(_recordings, candidate=candidate, over=over)
+        yield Goal("recordings", subject + what, how, at_most=most, unit=unit)
     for name, words in LAYERS.items():
         exponent_of = partial(_exponents, layer=name)
         what = f"{words}, exponent of time with length"
