@@ -161,6 +161,17 @@ def test_adapting_sees_the_beginning_and_is_tested_on_the_later_half(experiment,
     assert (found["n_test_windows"] == 64).all()
 
 
+def test_adapting_changes_nothing_of_what_was_scored_before(experiment):
+    for to in (TO, None):
+        tables = []
+        for shares in ((), (0.5,)):
+            one = Experiment(experiment.setting, experiment.data)
+            transfer.transfer(PAPER, one, to=to, shares=shares)
+            own = one.table()
+            tables.append(own[own["estimator"] == "hcmnet"].reset_index(drop=True))
+        assert tables[0].equals(tables[1])
+
+
 def test_same_seed_same_rows(experiment):
     tables = []
     for _ in range(2):

@@ -73,20 +73,20 @@ def transfer(
     joined = Experiment(experiment.setting, data)
     context = joined.context() | {"dataset": name, "protocol": protocol.name, "placebo": placebo}
     models = paper.reference_models(experiment.setting, data)
-    models = {key: (models[key], "") for key in references}
+    found = [
+        (key, "", None, _predictions(models[key], data, both, protocol, seed)) for key in references
+    ]
     if network:
-        variant = experiment.setting.variant
-        models[experiment.setting.paper] = (paper.build(experiment.setting, data), variant)
-    for estimator, (model, variant) in models.items():
-        told = context | {"estimator": estimator, "variant": variant}
-        _keep(experiment, told, _predictions(model, data, both, protocol, seed), both[1])
-    if shares:
-        net, variant = models[experiment.setting.paper]
-        found = _adapted(net, data, both, protocol, shares, seed)
-        for (method, ending), table in found.items():
-            told = {"estimator": f"{experiment.setting.paper}_{method}",
-                    "variant": variant + ending, "protocol": ADAPTED}  # fmt: skip
-            _keep(experiment, context | told, table, both[1])
+        net, own = paper.build(experiment.setting, data), experiment.setting.paper
+        if shares:
+            found += _adapted(own, net, data, both, protocol, shares, seed)
+        else:
+            found += [(own, "", None, _predictions(net, data, both, protocol, seed))]
+    for estimator, ending, later, table in found:
+        of_network = estimator.startswith(experiment.setting.paper)
+        told = {"estimator": estimator, "protocol": later or protocol.name,
+                "variant": experiment.setting.variant + ending if of_network else ""}  # fmt: skip
+        _keep(experiment, context | told, table, both[1])
 
 
 def populations(
@@ -166,33 +166,45 @@ def _with_outputs(model: BaseEstimator, n_outputs: int) -> BaseEstimator:
 
 
 def _adapted(
+    name: str,
     net: BaseEstimator,
     data: Data,
     labels: tuple,
     protocol: Protocol,
     shares: Sequence[float],
     seed: int,
-) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return predictions on the later half of each trial, by method and ending of the variant."""
+) -> list[tuple[str, str, str | None, pd.DataFrame]]:
+    """Train the network once a fold, as `evaluate.evaluate` does, then adapt it to each subject.
+
+    Returns
+    -------
+    list of tuple
+        Estimator, ending of the variant, protocol where it is another one, and predictions: on all
+        test windows, and on the later half of each trial before and after adapting.
+    """
     y, n_outputs = labels
-    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    found: dict[tuple[str, str, str | None], list[pd.DataFrame]] = {}
     subjects = data.meta["subject"].to_numpy()
+
+    def keep(key: tuple, rows: np.ndarray, predicted: np.ndarray, fold: int) -> None:
+        table = data.meta.iloc[rows].assign(fold=fold, y_true=y[rows], y_pred=predicted)
+        found.setdefault(key, []).append(table[PREDICTION_COLUMNS])
+
     for fold, (train, test) in enumerate(protocol.split(y, data.meta)):
         own_seed = fold_seed(seed, fold)
         fit, valid = protocol.inner(y, data.meta, train, own_seed) or (train, None)
         report = audit.audit(train, test, data.meta, y, fitted_on=fit, selected_on=valid)
         audit.require(report, protocol, fold)
         held = None if valid is None else (data.X[valid], y[valid])
-        trained = seeded(_with_outputs(net, n_outputs), own_seed).fit(
-            data.X[fit], y[fit], valid=held
-        )
+        model = seeded(_with_outputs(net, n_outputs), own_seed)
+        model.fit(data.X[fit], y[fit], valid=held)
+        keep((name, "", None), test, model.predict(data.X[test]), fold)
         for _, own in pd.Series(test).groupby(subjects[test]):
-            for key, rows, predicted in _answers(
-                trained, data, y, own.to_numpy(), shares, own_seed
+            for method, ending, rows, predicted in _answers(
+                model, data, y, own.to_numpy(), shares, own_seed
             ):
-                table = data.meta.iloc[rows].assign(fold=fold, y_true=y[rows], y_pred=predicted)
-                found.setdefault(key, []).append(table[PREDICTION_COLUMNS])
-    return {key: pd.concat(tables, ignore_index=True) for key, tables in found.items()}
+                keep((f"{name}_{method}", ending, ADAPTED), rows, predicted, fold)
+    return [(*key, pd.concat(tables, ignore_index=True)) for key, tables in found.items()]
 
 
 def _answers(
@@ -202,17 +214,17 @@ def _answers(
     own: np.ndarray,
     shares: Sequence[float],
     seed: int,
-) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
-    """Yield method and ending, test windows and predictions for one subject."""
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Yield method, ending of the variant, test windows and predictions for one subject."""
     shortest = int(data.meta.iloc[own].groupby(["session", "trial"]).size().min())
     for number, share in enumerate(shares):
         windows = max(1, round(share * shortest))
         chosen, test = calibration(data.meta, y, own, windows, "prefix", seed)
         if number == 0:
-            yield ("unadapted", "+0_percent"), test, net.predict(data.X[test])
-        _, after = adapt(net, "fine_tuned", data.X[chosen], y[chosen], data.X[test],
-                         steps=[STEPS], seed=seed)  # fmt: skip
-        yield ("fine_tuned", f"+{round(100 * share)}_percent"), test, after[STEPS]
+            yield "unadapted", "+0_percent", test, net.predict(data.X[test])
+        how = {"steps": [STEPS], "seed": seed}
+        _, after = adapt(net, "fine_tuned", data.X[chosen], y[chosen], data.X[test], **how)
+        yield "fine_tuned", f"+{round(100 * share)}_percent", test, after[STEPS]
 
 
 def _keep(

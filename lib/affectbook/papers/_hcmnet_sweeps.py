@@ -117,21 +117,19 @@ def _transfer() -> Iterator[Cell]:
     rest_load = ({"dataset": "eegmat", "label_rule": "rest_arithmetic", "tier": "open"},
                  {"dataset": "drivedb", "label_rule": "rest_drive", "tier": "open"})  # fmt: skip
     names = ("majority", "hrv_logistic", "small_cnn")
-    for seed in range(3):
-        for source, target in product(rest_load, repeat=2):
-            cell = own | source | {"seed": seed}
-            to = None if source == target else target
-            yield Cell("transfer", cell, {"to": to, "references": names, "shares": _SHARES})
+    for seed, source, target in product(range(3), rest_load, rest_load):
+        cell, to = own | source | {"seed": seed}, None if source == target else target
+        models = {"references": names, "shares": () if to is None else _SHARES}
+        yield Cell("transfer", cell, {"to": to, **models})
+        if seed == 0:
             scaled = {"variant": "pool_strides_8_8_2+scaler_per_subject"}
             yield Cell("transfer", cell | scaled, {"to": to})
-            if seed == 0:
-                yield Cell(
-                    "transfer", cell, {"to": to, "references": names, "shares": _SHARES,
-                                       "placebo": True},
-                )  # fmt: skip
-        for groups in product(("healthy", "mci"), repeat=2):
-            cell = own | {"dataset": "mci", "label_rule": "emotion", "seed": seed}
-            yield Cell("transfer", cell, {"groups": groups, "references": names, "shares": _SHARES})
+        if seed == 0 and to is not None:
+            yield Cell("transfer", cell, {"to": to, **models, "placebo": True})
+    for groups in product(("healthy", "mci"), repeat=2):
+        cell = own | {"dataset": "mci", "label_rule": "emotion", "subjects": 20}
+        models = {"references": names, "shares": _SHARES if len(set(groups)) == 2 else ()}
+        yield Cell("transfer", cell, {"groups": groups, **models})
 
 
 def _labels() -> Iterator[Cell]:
