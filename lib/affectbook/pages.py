@@ -210,13 +210,14 @@ def _record(name: str, part: pd.DataFrame, made: dict) -> dict[str, str]:
     first, cells = part.iloc[0], made.get("cells", [made])
     commits = {cell.get("commit", made["git"]["commit"])[:10] for cell in cells}
     changed = any(cell.get("dirty", made["git"]["dirty"]) for cell in cells)
+    pairs = part[["dataset", "tier"]].drop_duplicates().itertuples(index=False)
     sizes = made["data"]["windows"]
     sizes = sizes if isinstance(sizes[0], list) else [sizes]
     again = f"make sweep PAPER={first['paper']} SWEEP={made['sweep']}" if "sweep" in made else ""
     old = records_of.stale(results.project_root() / "results" / "recorded" / name)
     return {
         "record": f"`{name}`",
-        "data": f"{first['dataset']}, {first['tier']}",
+        "data": "; ".join(", ".join(one) for one in pairs),
         "protocols": ", ".join(part["protocol"].unique()),
         "scale": ", ".join(part["scale"].unique()),
         "seeds": ", ".join(str(seed) for seed in sorted(part["seed"].unique())),

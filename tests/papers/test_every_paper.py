@@ -21,7 +21,10 @@ from affectbook.scales import Scale
 SFREQ, SECONDS = 128.0, 2
 every = pytest.mark.parametrize("name", papers.names())
 # Analyses that split the windows of a new subject once more.
-BESIDE = ("personalised_prefix", "personalised_random", "later_in_trial_of_new_subjects")
+BESIDE = (
+    "personalised_prefix", "personalised_random", "later_in_trial_of_new_subjects",
+    "across_populations",
+)  # fmt: skip
 
 
 @pytest.fixture

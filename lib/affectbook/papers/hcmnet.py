@@ -209,6 +209,12 @@ PUBLISHED_CLAIMS = (
         "abstract; the data set is private",
     ),
     _above(
+        "transfers", "It transfers between populations: trained on one, it is above chance on "
+        "another", {"estimator": "hcmnet", "variant": "pool_strides_8_8_2"}, CHANCE,
+        "title (transferable, cross-population; its experiment: not found)",
+        protocol="across_populations", scales=("transfer",),
+    ),
+    _above(
         "one_model_infeasible", "One model for all is infeasible for unseen people (weakest "
         "reading: HCMNet scores below chance on them)", CHANCE, _NETWORK,
     ),
