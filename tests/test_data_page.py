@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from affectbook import data_page, datasets
+from affectbook.files import project_root
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,20 @@ def test_a_few_channels_stand_for_many():
     shown = data_page._spread(names)
     assert len(shown) == data_page.MOST and (shown[0], shown[-1]) == ("ch0", "ch61")
     assert data_page._spread(("a", "b")) == ["a", "b"]
+
+
+def test_the_code_on_the_page_runs(capsys):
+    page = (project_root() / "book" / "data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(code, {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("(2, ") and "uV" in first
+    assert re.match(r"\(\d+, 2, 256\) 0\.\d+ \['S01' 'S02'\]", second)
+
+
+def test_contributors_are_shown_the_shortest_of_the_sets():
+    folder = project_root() / "lib" / "affectbook" / "datasets"
+    lines = {n: len((folder / f"{n}.py").read_text().splitlines()) for n in datasets.names()}
+    text = (project_root() / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"The shortest of the ten.*?datasets/(\w+)\.py", text, flags=re.DOTALL)
+    assert len(lines) == 10 and lines[named] == min(lines.values())
