@@ -97,12 +97,12 @@ def test_the_default_is_the_eeg_of_the_stimulus_and_units_are_told(tmp_path):
     assert first.signal.shape == (32, N_TIMES - 384) and first.unit == "uV"
     pulse = next(iter(datasets.load("deap", tmp_path, channels=["Pleth"])))
     np.testing.assert_array_equal(pulse.signal[0], content()["data"][0, 38, 384:].astype("f4"))
-    assert pulse.unit == "as in the file"
+    assert pulse.unit == "a.u."
 
 
 def test_there_is_no_ecg_and_card_and_reader_say_so(tmp_path):
     write(small(tmp_path), content())
-    with pytest.raises(ParameterError, match="unknown channels of deap"):
+    with pytest.raises(ParameterError, match="^DEAP has no ECG; channel Pleth"):
         datasets.load("deap", tmp_path, channels="ecg")
     with pytest.raises(ParameterError, match="has no ECG"):
         deap.read(tmp_path, ["s01"], channels="ecg")
@@ -204,7 +204,7 @@ def test_a_quadrant_is_two_halves(valence, arousal):
         ),
         ({"labels": np.full((40, 3), 5.0)}, ["(40, 3)", "(40, 4)"]),
         ({"labels": np.full((39, 4), 5.0)}, ["(39, 4)", "(40, 4)"]),
-        ({"labels": np.full((40, 4), 5)}, ["int64", "float"]),
+        ({"labels": np.full((40, 4), 5 + 1j)}, ["labels"]),
         ({"labels": np.full((40, 4), 0.4)}, ["0.4 for valence of trial 1", "9 - rating"]),
         ({"labels": np.full((40, 4), 9.2)}, ["9.2 for valence of trial 1", "1 to 9"]),
         ({"labels": np.full((40, 4), np.nan)}, ["nan for valence of trial 1"]),
@@ -214,6 +214,26 @@ def test_a_quadrant_is_two_halves(valence, arousal):
 def test_wrong_content_is_one_message(tmp_path, path, changed, words):
     write(small(tmp_path), content() | changed, path)
     assert "do: " in refused(tmp_path, path.name, *words)
+
+
+@pytest.mark.parametrize("path", [PYTHON, Path("s01.mat")], ids=["pickle", "matlab"])
+@pytest.mark.parametrize("form", ["whole labels", "big-endian", "Fortran order", "extra keys"])
+def test_other_forms_of_the_same_numbers_are_read_alike(tmp_path, path, form):
+    written = content()
+    written["labels"] = np.floor(written["labels"])
+    changed = {
+        "whole labels": {"labels": written["labels"].astype(np.uint8)},
+        "big-endian": {name: array.astype(">f8") for name, array in written.items()},
+        "Fortran order": {name: np.asfortranarray(array) for name, array in written.items()},
+        "extra keys": {"notes": np.arange(3.0)},
+    }[form]
+    write(small(tmp_path / "plain"), written, path)
+    write(small(tmp_path / "other"), written | changed, path)
+    pairs = zip(*(deap.read(tmp_path / one, ["s01"]) for one in ("plain", "other")), strict=True)
+    for plain, other in pairs:
+        np.testing.assert_array_equal(plain.signal, other.signal)
+        assert other.signal.dtype == np.dtype("f4") and other.signal.dtype.isnative
+        assert plain.ratings == other.ratings
 
 
 def test_a_real_file_must_be_as_large_and_as_long_as_the_set_says(tmp_path):

@@ -11,27 +11,36 @@ mirror has altered ones.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
 from affectbook import files, simulate
 from affectbook.datasets import _matlab, _pickles, _registry
+from affectbook.datasets._deap_table import (
+    MIRROR,
+    N_TRIALS,
+    RATINGS,
+    TABLE,
+    TITLE,
+    compare,
+    reported,
+    table_of,
+    write_ratings,
+    wrong,
+)
 from affectbook.datasets._folders import mark_twin, twin_of
 from affectbook.datasets.card import Card
 from affectbook.datasets.labels import high_low, quadrants
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, ParameterError
+from affectbook.errors import ParameterError
 
 SFREQ = 128.0
 BASELINE_S = 3.0
-N_TRIALS, N_CHANS, N_TIMES = 40, 40, 8064
+N_CHANS, N_TIMES = 40, 8064
 LOW, HIGH = 1.0, 9.0
-RATINGS = ("valence", "arousal", "dominance", "liking")
-TABLE = "participant_ratings.csv"
 CHANNELS = {
     "eeg": (
         "Fp1", "AF3", "F3", "F7", "FC5", "FC1", "C3", "T7", "CP5", "CP1", "P3", "P7", "PO3", "O1",
@@ -41,25 +50,24 @@ CHANNELS = {
     "peripheral": ("hEOG", "vEOG", "zEMG", "tEMG", "GSR", "Resp", "Pleth", "Temp"),
 }  # fmt: skip
 _ROWS = {"eeg": slice(0, 32), "peripheral": slice(32, 40)}
-_UNITS = {"eeg": "uV", "peripheral": "as in the file"}
+ABSENT = {"ecg": "DEAP has no ECG; channel Pleth shows the pulse"}
+_UNITS = {"eeg": "uV", "peripheral": "a.u."}
 _START = round(BASELINE_S * SFREQ)
 _PARTS = {"stimulus": slice(_START, None), "baseline": slice(0, _START)}
 _PYTHON, _MATLAB = "data_preprocessed_python/{}.dat", "data_preprocessed_matlab/{}.mat"
 _PLACES = (_PYTHON, "{}.dat", _MATLAB, "{}.mat")
 _N_BYTES = 8 * N_TRIALS * N_CHANS * N_TIMES
-_MIRROR = "a public mirror is known to have 9 - rating in place of some ratings"
-_ROUNDING = 0.011  # the table has two decimals
 log = logging.getLogger(__name__)
 
 CARD = Card(
     name="deap",
-    title="DEAP",
+    title=TITLE,
     tier="licensed",
     subjects=tuple(f"s{number:02d}" for number in range(1, 33)),
     trials_per_subject="40 music videos, in the order of their ids, not of presentation",
     channels=tuple(name for kind in CHANNELS.values() for name in kind),
     sfreq="128 Hz (recorded at 512 Hz)",
-    unit="uV (EEG); peripheral channels as in the file, their units were not verified",
+    unit="uV (EEG), a.u. (peripheral)",
     label_rules=(
         *(high_low(rating, sign, 5) for rating in ("valence", "arousal") for sign in (">", ">=")),
         quadrants(">", 5),
@@ -74,8 +82,11 @@ CARD = Card(
         "participant_ratings.csv (of metadata_csv.zip) beside that folder"
     ),
     citation="koelstra2012deap",
+    trials=40,
     pitfalls=(
         "There is no ECG. The plethysmograph (Pleth) shows the pulse; it is not an ECG.",
+        "The file states no unit: EEG is taken as uV, peripheral channels are given as a.u., each "
+        "on a scale of its own.",
         "The publisher already filtered the EEG to 4-45 Hz, removed eye movements and took the "
         "common average as reference: nothing below 4 Hz is left.",
         "A mirror on Kaggle has 9 - rating for valence and arousal in 439 trials, an audit found: "
@@ -97,13 +108,6 @@ def _file(folder: Path, subject: str) -> Path:
     return next((path for path in places if path.is_file()), places[0])
 
 
-def _table_of(folder: Path) -> Path | None:
-    """Return the publisher's table of ratings, where one lies in the folder or beside it."""
-    names = (TABLE, f"metadata_csv/{TABLE}")
-    places = [base / name for base in (Path(folder), Path(folder).parent) for name in names]
-    return next((path for path in places if path.is_file()), None)
-
-
 def subjects_in(folder: Path) -> tuple[str, ...]:
     """Return the subjects whose file is in the folder."""
     return tuple(subject for subject in CARD.subjects if _file(folder, subject).is_file())
@@ -116,7 +120,7 @@ def expected_in(folder: Path) -> tuple[str, ...]:
 
 def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
     """Return the file of a subject, and the table of ratings where it is inside the folder."""
-    table = _table_of(folder)
+    table = table_of(folder)
     inside = table is not None and table.is_relative_to(folder)
     return (_file(folder, subject), table) if inside else (_file(folder, subject),)
 
@@ -131,7 +135,7 @@ def read(
     folder, subjects
         Where, and which subjects.
     channels
-        ``"eeg"`` (32, in uV) or ``"peripheral"`` (8, each in the unit of the file).
+        ``"eeg"`` (32, in uV) or ``"peripheral"`` (8, in a.u.: the file states no units).
     part
         ``"stimulus"``: what follows the baseline, 60 s; ``"baseline"``: the 3 s before it.
 
@@ -144,7 +148,8 @@ def read(
         ``participant_ratings.csv``.
     """
     if channels not in CHANNELS:
-        raise _registry.unknown("channels of deap, which has no ECG,", channels, CHANNELS)
+        _registry.kind_of(CARD.name, channels)  # says what there is not
+        raise _registry.unknown("kind of channels of deap", channels, CHANNELS)
     if part not in _PARTS:
         raise _registry.unknown("part of a trial", part, _PARTS)
     return _recordings(Path(folder), tuple(subjects), channels, part)
@@ -153,15 +158,15 @@ def read(
 def _recordings(
     folder: Path, subjects: tuple[str, ...], kind: str, part: str
 ) -> Iterator[Recording]:
-    path, twin = _table_of(folder), twin_of(folder) is not None
-    table = None if path is None else _reported(path)
+    path, twin = table_of(folder), twin_of(folder) is not None
+    table = None if path is None else reported(path)
     if table is None:
-        log.warning("DEAP: labels could not be compared, there is no %s; %s", TABLE, _MIRROR)
+        log.warning("DEAP: labels could not be compared, there is no %s; %s", TABLE, MIRROR)
     cut = _PARTS[part]
     for subject in subjects:
         data, labels = _arrays(_file(folder, subject), twin)
         if table is not None:
-            _compare(_file(folder, subject), subject, labels, table, path)
+            compare(_file(folder, subject), subject, labels, table, path)
         _check_labels(_file(folder, subject), labels)
         for trial in range(N_TRIALS):
             yield Recording(
@@ -187,77 +192,30 @@ def _arrays(path: Path, twin: bool) -> tuple[np.ndarray, np.ndarray]:
         if not twin and path.is_file() and path.stat().st_size < _N_BYTES:
             found = f"{path.stat().st_size} bytes"
             expected = f"at least {_N_BYTES} bytes, and about 1300 more"
-            raise _wrong(path, "size", found, expected, "the file was cut short or converted")
+            raise wrong(path, "size", found, expected, "the file was cut short or converted")
         content = _pickles.load_arrays(path)
         data, labels = (_pickles.array_at(content, path, n) for n in ("data", "labels"))
     n_times = max((_START + 1, *data.shape[2:3])) if twin else N_TIMES
     if data.shape != (N_TRIALS, N_CHANS, n_times) or data.dtype.kind != "f":
         found, expected = f"{data.shape} {data.dtype}", f"({N_TRIALS}, {N_CHANS}, {n_times}) float"
-        raise _wrong(path, "data", found, expected, "wrong shape or type")
+        raise wrong(path, "data", found, expected, "wrong shape or type")
     with np.errstate(over="ignore"):  # trial by trial, for the sake of memory
         bad = sum(int((~np.isfinite(trial.astype(np.float32))).sum()) for trial in data)
     if bad:
-        raise _wrong(path, "data", f"{bad} of {data.size}", "finite samples", "not all are numbers")
-    if labels.shape != (N_TRIALS, len(RATINGS)) or labels.dtype.kind != "f":
-        found, expected = f"{labels.shape} {labels.dtype}", f"({N_TRIALS}, {len(RATINGS)}) float"
-        raise _wrong(path, "labels", found, expected, "wrong shape or type")
-    return data, labels
+        raise wrong(path, "data", f"{bad} of {data.size}", "finite samples", "not all are numbers")
+    if labels.shape != (N_TRIALS, len(RATINGS)) or labels.dtype.kind not in "iuf":
+        found, expected = f"{labels.shape} {labels.dtype}", f"({N_TRIALS}, {len(RATINGS)}) numbers"
+        raise wrong(path, "labels", found, expected, "wrong shape or type")
+    return data, labels.astype(float)  # MATLAB packs whole numbers into small integers
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
-    wrong = ~((labels >= LOW) & (labels <= HIGH))
-    if wrong.any():
-        trial, column = np.argwhere(wrong)[0]
+    outside = ~((labels >= LOW) & (labels <= HIGH))
+    if outside.any():
+        trial, column = np.argwhere(outside)[0]
         found = f"{labels[trial, column]:g} for {RATINGS[column]} of trial {trial + 1}"
-        expected = f"ratings from {LOW:g} to {HIGH:g}; {_MIRROR}"
-        raise _wrong(path, "labels", found, expected, "a rating is out of range")
-
-
-def _reported(path: Path) -> dict[str, np.ndarray]:
-    """Return what the table says by subject, ``(40, 4)`` in the order of the videos' ids."""
-    columns = [name.capitalize() for name in RATINGS]
-    try:
-        table = pd.read_csv(path, usecols=["Participant_id", "Experiment_id", *columns])
-        table = table.astype(float).sort_values("Experiment_id")
-    except Exception as error:  # a damaged table may raise anything
-        found = f"{type(error).__name__}: {str(error)[:160]}".replace("\n", " ")
-        expected = f"numbers in Participant_id, Experiment_id, {', '.join(columns)}"
-        raise _wrong(path, "columns", found, expected, "the table cannot be read") from error
-    reported = {}
-    for number, rows in table.groupby("Participant_id"):
-        if rows["Experiment_id"].tolist() != list(range(1, N_TRIALS + 1)):
-            found = f"{len(rows)} rows, {rows['Experiment_id'].nunique()} different ids"
-            field, expected = f"Participant_id {number:g}", f"Experiment_id 1 to {N_TRIALS}, once"
-            raise _wrong(path, field, found, expected, "rows are missing or double")
-        reported[f"s{number:02.0f}"] = rows[columns].to_numpy()
-    return reported
-
-
-def _compare(
-    path: Path, subject: str, labels: np.ndarray, table: dict[str, np.ndarray], told: Path
-) -> None:
-    """Refuse labels that differ from the publisher's table."""
-    if subject not in table:
-        field = f"Participant_id {int(subject[1:])}"
-        raise _wrong(told, field, "no row", f"{N_TRIALS} rows", "the table lacks a subject")
-    differ = ~(np.abs(labels - table[subject]) <= _ROUNDING).all(axis=1)
-    if differ.any():
-        first = int(np.flatnonzero(differ)[0])
-        there = np.round(labels[first], 2).tolist()
-        found = f"{differ.sum()} of {N_TRIALS} trials differ, first trial {first + 1}: {there}"
-        expected = f"{table[subject][first].tolist()}, as {told.name} has it; {_MIRROR}"
-        raise _wrong(path, "labels", found, expected, "labels are not those of the publisher")
-
-
-def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    return DataFileError(
-        f"{CARD.title}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )
+        expected = f"ratings from {LOW:g} to {HIGH:g}; {MIRROR}"
+        raise wrong(path, "labels", found, expected, "a rating is out of range")
 
 
 def write_subject(folder: Path, subject: str, data: np.ndarray, labels: np.ndarray) -> Path:
@@ -277,41 +235,6 @@ def write_subject(folder: Path, subject: str, data: np.ndarray, labels: np.ndarr
     content = {"labels": labels.astype(np.float64), "data": data.astype(np.float64, copy=False)}
     path = Path(folder) / _PYTHON.format(subject)
     return files.write_atomic(path, lambda made: _pickles.dump_python2(content, made))
-
-
-def write_ratings(
-    folder: Path,
-    subjects: Sequence[str],
-    labels: Sequence[np.ndarray],
-    orders: Sequence[np.ndarray],
-    familiarity: Sequence[np.ndarray],
-) -> Path:
-    """Write the publisher's table of ratings, ``participant_ratings.csv``.
-
-    Parameters
-    ----------
-    folder
-        The folder of the set.
-    subjects
-        Such as ``("s01", "s02")``.
-    labels
-        Of each subject ``(40, 4)``: valence, arousal, dominance, liking, in the order of the
-        videos' ids.
-    orders
-        Of each subject ``(40,)``: index of the video shown first, second and so on.
-    familiarity
-        Of each subject ``(40,)``, in the order of the videos' ids; NaN is left empty.
-    """
-    tables = []
-    for subject, rated, order, known in zip(subjects, labels, orders, familiarity, strict=True):
-        table = pd.DataFrame(rated[order], columns=[name.capitalize() for name in RATINGS])
-        table.insert(0, "Participant_id", int(subject[1:]))
-        table.insert(1, "Trial", np.arange(1, N_TRIALS + 1))
-        table.insert(2, "Experiment_id", order + 1)
-        table.insert(3, "Start_time", np.arange(N_TRIALS) * 70_000_000)  # microseconds
-        table["Familiarity"] = known[order]
-        tables.append(table)
-    return files.write_text(Path(folder) / TABLE, pd.concat(tables).to_csv(index=False))
 
 
 _ORDER = 9103
