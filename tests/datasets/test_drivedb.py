@@ -32,7 +32,8 @@ def write_record(
     lines = [
         f"{name} 2 {frame_hz:g} {frames}",
         f"{name}.dat 16 100 16 0 7 0 0 marker",
-        f"{name}.dat 16x{per_frame} 1000{'' if unit == 'mV' else '/' + unit} 16 0 0 0 0 {signal}",
+        f"{name}.dat 16x{per_frame} 1000{'' if unit == 'mV' else '/' + unit} 16 0 {ecg[0, 0]} "
+        f"{ecg.sum(dtype=np.int16)} 0 {signal}",
     ]
     (folder / f"{name}.hea").write_bytes("\r\n".join([*lines, ""]).encode("ascii"))
     return ecg.ravel() / 1000
@@ -126,6 +127,35 @@ def test_missing_samples_are_one_message(tmp_path):
     values.tofile(tmp_path / "drive12.dat")
     with pytest.raises(DataFileError, match="1 missing samples"):
         list(drivedb.read(tmp_path, ["drive12"]))
+
+
+def test_damage_that_keeps_the_length_shows_in_the_check_sum(tmp_path):
+    write_record(tmp_path, "drive12", 20)
+    values = np.fromfile(tmp_path / "drive12.dat", "<i2")
+    values[100] += 1
+    values.tofile(tmp_path / "drive12.dat")
+    with pytest.raises(DataFileError, match="drive12.dat; field: check sum of the ECG"):
+        list(drivedb.read(tmp_path, ["drive12"]))
+
+
+@pytest.mark.parametrize("files", [[".hea"], [".hea", ".dat"]])
+def test_files_of_another_record_are_one_message(tmp_path, files):
+    for record in ("drive11", "drive12"):
+        write_record(tmp_path, record, 20)
+    for suffix in files:
+        (tmp_path / f"drive11{suffix}").replace(tmp_path / f"drive12{suffix}")
+    write_record(tmp_path, "drive11", 20)
+    with pytest.raises(DataFileError, match="record name; found: drive11 .*expected: drive12 "):
+        list(drivedb.read(tmp_path, ["drive12"]))
+
+
+def test_the_headers_of_drive13_and_drive14_show_one_ecg(real):
+    texts = [
+        (real("drivedb") / "headers" / f"{name}.hea").read_text().replace(name, "")
+        for name in ("drive13", "drive14")
+    ]
+    both = set(texts[0].splitlines()) & set(texts[1].splitlines())
+    assert len(both) == 6 and any(line.endswith("ECG") for line in both)
 
 
 def test_label_rules():

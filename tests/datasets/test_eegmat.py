@@ -123,8 +123,8 @@ def test_eeg_channels(official):
 def test_the_compact_file_is_used_where_it_holds_the_subject(tmp_path):
     content = write_compact(tmp_path / "eegmat_60s.npz")
     for subject in ("01", "02"):
-        write_edf(tmp_path / f"Subject{subject}_1.edf", 62)
-        write_edf(tmp_path / f"Subject{subject}_2.edf", 62)
+        write_edf(tmp_path / f"Subject{subject}_1.edf", 62, seed=1)
+        write_edf(tmp_path / f"Subject{subject}_2.edf", 62, seed=2)
     assert datasets.subjects("eegmat", tmp_path) == ("00", "01", "02")
     recordings = {(r.subject, r.trial): r for r in datasets.load("eegmat", tmp_path)}
     assert len(recordings) == 6
@@ -159,6 +159,10 @@ def test_edf_files_alone_must_be_complete_unless_subjects_are_named(official):
         ({"ecg": np.array(None)}, "ecg"),
         ({"label": np.array([0, 1, 0, 2])}, "0 or 1"),
         ({"label": np.array([0, 1, 0])}, "0 or 1"),
+        ({"label": np.array([0.0, 1.0, 0.0, 1.0])}, "integers"),
+        ({"subject": np.array([0.0, 0.0, 1.0, 1.0])}, "integers"),
+        ({"subject": np.array(["0", "0", "1", "1"])}, "integers"),
+        ({"ch_names": np.array(eegmat.EEG_NAMES[::-1])}, "A2-A1"),
         ({"label": np.array([0, 1, 0, 0])}, "one rest and one arithmetic"),
         ({"subject": np.array([0, 0, 1, 2])}, "one rest and one arithmetic"),
     ],
@@ -205,6 +209,37 @@ def test_a_truncated_edf_file_is_one_message(official, cut):
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataFileError, match="Subject07_2.edf"):
         list(eegmat.read(official, ["07"]))
+
+
+@pytest.mark.parametrize("cut", [-1, -42_000, -420_000])
+def test_a_rest_that_was_cut_short_does_not_give_its_wrong_minute(official, cut):
+    path = official / "Subject07_1.edf"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DataFileError, match="Subject07_1.edf; field: size"):
+        list(eegmat.read(official, ["07"]))
+
+
+def test_swapped_files_are_one_message(official):
+    rest, arithmetic = eegmat._edf(official, "07")
+    rest.rename(official / "other")
+    arithmetic.rename(rest)
+    (official / "other").rename(arithmetic)
+    with pytest.raises(DataFileError, match="are the files swapped"):
+        list(eegmat.read(official, ["07"]))
+
+
+def test_files_that_name_another_subject_are_warned_of(real, tmp_path, caplog):
+    for number in (1, 2):
+        shutil.copy(real("eegmat") / f"Subject00_{number}.edf", tmp_path)
+        shutil.copy(
+            real("eegmat") / f"Subject00_{number}.edf", tmp_path / f"Subject05_{number}.edf"
+        )
+    list(eegmat.read(tmp_path, ["00"]))
+    assert not caplog.records
+    list(eegmat.read(tmp_path, ["05"]))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"eegmat: Subject05_{number}.edf says that it is of subject 00" for number in (1, 2)
+    ]
 
 
 def part(n_times: int = 31000) -> tuple[np.ndarray, np.ndarray]:

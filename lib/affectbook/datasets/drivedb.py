@@ -34,7 +34,7 @@ CARD = Card(
     subjects=(*(f"drive{number:02d}" for number in range(1, 17)), "drive17a", "drive17b"),
     trials_per_subject="7 stretches of road (drive05, drive06); no labels in the other records",
     channels=("ECG",),
-    sfreq="from each header: 496 Hz in most records, 480 Hz in drive17a, 356.5 Hz in drive12",
+    sfreq="from each header: 496 Hz in most; drive12 356.5 Hz, drive15 480.5 Hz, drive17a 480 Hz",
     unit="mV",
     label_rules=(
         LabelRule(
@@ -57,9 +57,12 @@ CARD = Card(
         "$AFFECTBOOK_DATA/drivedb"
     ),
     citation="healey2005drivedb",
+    trials=7,
     pitfalls=(
         "Labels are roads, not self-reports; none of the drivers rated anything.",
         "Only drive05 and drive06 have labels here: two people.",
+        "drive17a and drive17b are two records of one drive. By their headers, drive13 and drive14 "
+        "hold the same ECG: as many samples, and the same sum.",
         "Order and time of day are confounded with the road.",
         "The published table's clock starts at the first marker press, not at sample 0.",
         "5.9 % of the ECG samples of drive05 lie beyond 5 mV.",
@@ -182,12 +185,17 @@ def _ecg(folder: Path, subject: str) -> tuple[np.ndarray, float]:
         header = wfdb.rdheader(name)
         channels = list(header.sig_name or [])
         at = channels.index("ECG") if "ECG" in channels else None
-        record = None if at is None else wfdb.rdrecord(name, channels=[at], smooth_frames=False)
+        named = None if at is None else (header.record_name, header.file_name[at])
+        own = named == (subject, f"{subject}.dat")
+        record = wfdb.rdrecord(name, channels=[at], smooth_frames=False) if own else None
     except Exception as error:  # wfdb raises many types on a damaged header or signal
         found = f"{type(error).__name__}: {str(error)[:160]}"
         raise _wrong(path, "the record", found, "a record that wfdb can read") from error
-    if record is None:
+    if named is None:
         raise _wrong(path, "signals", ", ".join(map(str, channels))[:120], "ECG")
+    if record is None:
+        found, expected = " with ECG in ".join(named), f"{subject} with ECG in {subject}.dat"
+        raise _wrong(path, "record name", found, expected)
     per_frame = header.samps_per_frame[at]
     ecg = record.e_p_signal[0]
     if header.units[at] != "mV":
@@ -196,6 +204,11 @@ def _ecg(folder: Path, subject: str) -> tuple[np.ndarray, float]:
         raise _wrong(path, "length", f"{len(ecg)} samples", f"{header.sig_len * per_frame}")
     if not np.isfinite(ecg).all():
         raise _wrong(path, "ECG", f"{(~np.isfinite(ecg)).sum()} missing samples", "none")
+    stored = np.rint(ecg * header.adc_gain[at] + header.baseline[at])
+    total, summed = header.checksum[at], int(stored.sum())
+    if total is not None and (summed - total) % 2**16:
+        found, expected = f"{summed % 2**16}", f"{total % 2**16}, modulo 65536"
+        raise _wrong(path.with_suffix(".dat"), "check sum of the ECG", found, expected)
     return ecg, float(header.fs) * per_frame
 
 

@@ -10,6 +10,8 @@ is not there. The writer of the EDF files, which makes the simulated twin, stand
 from __future__ import annotations
 
 import functools
+import logging
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +35,7 @@ EEG_NAMES = (
     "Fp1", "Fp2", "F3", "F4", "F7", "F8", "T3", "T4", "C3", "C4", "T5", "T6", "P3", "P4",
     "O1", "O2", "Fz", "Cz", "Pz", "A2-A1",
 )  # fmt: skip
+log = logging.getLogger(__name__)
 
 
 class _Kind(NamedTuple):
@@ -81,6 +84,7 @@ CARD = Card(
         "$AFFECTBOOK_DATA/eegmat"
     ),
     citation="zyma2019eegmat",
+    trials=2,
     pitfalls=(
         "Rest always comes first: order is confounded with condition.",
         "It is workload or stress, not a valence and not a self-report.",
@@ -107,8 +111,11 @@ def _in_compact(folder: Path) -> dict[tuple[str, str], int]:
 @functools.lru_cache(maxsize=4)
 def _rows(path: Path, changed_ns: int, size: int) -> dict[tuple[str, str], int]:
     number, label = _array(path, "subject"), _array(path, "label")
-    if number.ndim != 1 or number.shape != label.shape or not set(label.tolist()) <= {0, 1}:
-        raise _wrong(path, "label", f"{label.shape}", "0 or 1 for each row of `subject`")
+    whole = number.dtype.kind in "iu" and label.dtype.kind in "iu"
+    same = whole and number.ndim == 1 and number.shape == label.shape
+    if not same or not set(label.tolist()) <= {0, 1}:
+        found = f"{label.shape} {label.dtype}, and subject {number.shape} {number.dtype}"
+        raise _wrong(path, "label", found, "integers 0 or 1 for each row of `subject`")
     pairs = zip(number.tolist(), label.tolist(), strict=True)
     rows = {(f"{n:02d}", CONDITIONS[code]): row for row, (n, code) in enumerate(pairs)}
     people = {subject for subject, _ in rows}
@@ -163,6 +170,8 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
     """
     kind, rows, compact = KINDS[channels], _in_compact(folder), None
     for subject in subjects:
+        if (subject, CONDITIONS[0]) not in rows:
+            _check_files(_edf(folder, subject), subject)
         for number, condition in enumerate(CONDITIONS):
             if (subject, condition) in rows:
                 if compact is None:
@@ -182,11 +191,11 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
             )
 
 
-def _array(path: Path, name: str) -> np.ndarray:
-    """Return one array of the compact file."""
+def _array(path: Path, name: str, instead: np.ndarray | None = None) -> np.ndarray:
+    """Return one array of the compact file, or `instead` where it may be missing."""
     try:
         with np.load(path, allow_pickle=False) as content:
-            return content[name]
+            return content[name] if instead is None or name in content.files else instead
     except Exception as error:  # a damaged zip raises what zipfile, zlib or NumPy please
         found = f"{type(error).__name__}: {str(error)[:160]}"
         raise _wrong(path, name, found, "an array of the compact file") from error
@@ -200,7 +209,43 @@ def _compact(path: Path, channels: str, n_rows: int) -> np.ndarray:
     if values.shape != shape or values.dtype != np.int16:
         found = f"{stored.shape} {stored.dtype}"
         raise _wrong(path, channels, found, f"int16, {shape} without axes of length 1")
+    names = _array(path, "ch_names", np.array(EEG_NAMES)).tolist()
+    if names != list(EEG_NAMES):
+        raise _wrong(path, "ch_names", str(names)[:200], " ".join(EEG_NAMES))
     return values
+
+
+def _check_files(paths: tuple[Path, Path], subject: str) -> None:
+    """Refuse files that are cut short or swapped, and warn of those that name somebody else."""
+    sizes = [_checked_size(path, subject) for path in paths]
+    if sizes[0] < sizes[1]:  # rest lasts 80 s or more, arithmetic 62 s
+        found = f"{sizes[0]} bytes of rest, {sizes[1]} of arithmetic"
+        raise _wrong(paths[0], "size", found, "rest that is not shorter: are the files swapped?")
+
+
+def _checked_size(path: Path, subject: str) -> int:
+    """Return the size of an EDF file, which must be that of the records that its header counts.
+
+    MNE would read what is there of a file that was cut short, and take its end for that of rest.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(256)
+            n_signals = int(head[252:256])
+            stream.seek(256 + 216 * n_signals)  # behind the other descriptions of the signals
+            per_record = sum(int(stream.read(8)) for _ in range(n_signals))
+        expected = int(head[184:192]) + int(head[236:244]) * 2 * per_record
+    except (OSError, ValueError) as error:
+        found = f"{type(error).__name__}: {str(error)[:160]}"
+        raise _wrong(path, "the header", found, "a header of EDF") from error
+    if size != expected:
+        found = f"{size} bytes"
+        raise _wrong(path, "size", found, f"{expected} bytes, by the records that it counts")
+    named = re.search(rb"Subject(\d+)", head[8:88])
+    if named and int(named[1]) != int(subject):
+        log.warning("eegmat: %s says that it is of subject %02d", path.name, int(named[1]))
+    return size
 
 
 def _from_edf(path: Path, kind: _Kind, condition: str) -> np.ndarray:
