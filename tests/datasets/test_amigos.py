@@ -67,8 +67,8 @@ def twin(tmp_path_factory) -> Path:
     ("channels", "columns", "unit"),
     [
         ("eeg", slice(14), "uV"),
-        ("ecg", slice(14, 16), "as in the file"),
-        ("gsr", slice(16, 17), "as in the file"),
+        ("ecg", slice(14, 16), "a.u."),
+        ("gsr", slice(16, 17), "a.u."),
     ],
 )
 @pytest.mark.parametrize(
@@ -90,6 +90,18 @@ def test_reads_what_was_written(tmp_path, channels, columns, unit, part, cut, vi
         assert (recording.sfreq, recording.unit) == (128.0, unit)
         assert (recording.subject, recording.session) == ("P01", "1")
         assert recording.start_s == (5 if part == "stimulus" else 0)
+
+
+@pytest.mark.parametrize("inside", ["", "data_preprocessed"])
+@pytest.mark.parametrize("own", ["", "Data_Preprocessed_P01"])
+def test_copies_in_folders_are_read_alike(tmp_path, inside, own):
+    path = write(tmp_path / "flat")
+    place = tmp_path / "set" / inside / own / FILE
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(place)
+    assert amigos.subjects_in(tmp_path / "set") == ("P01",)
+    assert amigos.files_of(tmp_path / "set", "P01") == (place,)
+    assert len(list(datasets.load("amigos", tmp_path / "set", ["P01"]))) == 16
 
 
 def test_arousal_comes_first_in_the_file(tmp_path):
@@ -278,11 +290,11 @@ def test_wrong_content_is_one_message(tmp_path, changed, words):
     assert "do: " in refused(tmp_path, *words)
 
 
-@pytest.mark.parametrize("name", amigos._CELLS)
+@pytest.mark.parametrize("name", amigos.CELLS)
 @pytest.mark.parametrize("value", [None, np.ones((1, 20)), "text", np.empty((1, 20), "S1")])
 def test_a_variable_that_is_no_cell_is_one_message(tmp_path, name, value):
     path = write(tmp_path)
-    raw = {key: value for key, value in scipy.io.loadmat(path).items() if key in amigos._CELLS}
+    raw = {key: value for key, value in scipy.io.loadmat(path).items() if key in amigos.CELLS}
     del raw[name]
     _matlab.save(path, raw | ({} if value is None else {name: value}))
     refused(tmp_path, name, "missing" if value is None else "(1, 20) cell")

@@ -107,6 +107,49 @@ def test_keys_are_sorted_by_number_whatever_their_order_and_prefix(copy):
     assert found == list(range(1, 16))
 
 
+def test_a_session_that_is_there_twice_is_one_message(copy):
+    path = copy / PLACE / "1_20131027.mat"
+    shutil.copy(path, path.with_name("01_20131027.MAT"))
+    words = ["01_20131027.MAT", "1_20131027.mat", "two files are one session"]
+    with pytest.raises(DataFileError) as caught:
+        datasets.load("seed", copy, ["1"])
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_initials_that_tell_another_person_are_warned_of(copy, caplog):
+    list(seed.read(copy, ["1"]))
+    assert not caplog.records
+    seed.write_session(copy, "1", "20131030", "ww", clips_of(0))
+    list(seed.read(copy, ["1"]))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "SEED: the matrices in 1_20131030.mat are named ww_eeg1..., not djc"
+    caplog.clear()
+    for date in seed.DATES["2"]:
+        seed.write_session(copy, "2", date, "ww", clips_of(0))
+    list(seed.read(copy, ["2", "1"]))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert (
+        line == "SEED: the matrices in 1_20131030.mat are named ww_eeg1..., as those of subject 2"
+    )
+
+
+@pytest.mark.parametrize("name", ["preprocessed_eeg", "Preprocessed_EEG"])
+def test_the_folder_is_found_in_any_case(copy, name):
+    (copy / PLACE).rename(copy / name)
+    assert seed.subjects_in(copy) == ("1",) and len(list(seed.read(copy, ["1"]))) == 45
+
+
+def test_both_generations_of_names_give_the_same_recordings(tmp_path):
+    options = {"subjects": 2, "seconds": 1}
+    new = seed.make_twin(tmp_path / "new", **options)
+    old = seed.make_twin(tmp_path / "old", naming="person", **options)
+    pairs = zip(datasets.load("seed", new), datasets.load("seed", old), strict=True)
+    for left, right in pairs:
+        np.testing.assert_array_equal(left.signal, right.signal)
+        for field in ("subject", "session", "trial", "condition", "ch_names", "sfreq", "unit"):
+            assert getattr(left, field) == getattr(right, field), field
+
+
 def test_files_directly_in_the_folder_and_stray_ones(copy):
     folder = (copy / PLACE).rename(copy / "SEED")
     for name in ("readme.txt", "1_20131027.mat.part", "._1_20131027.mat", "16_20131027.mat",

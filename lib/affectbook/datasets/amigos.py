@@ -11,25 +11,35 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from affectbook import simulate
 from affectbook.datasets import _matlab, _registry
+from affectbook.datasets._amigos_file import (
+    CELLS,
+    COLUMNS,
+    HIGH,
+    LOW,
+    N_VIDEOS,
+    RATINGS,
+    SFREQ,
+    START,
+    TITLE,
+    cells_of,
+    names_of,
+    ratings_of,
+    signal_of,
+)
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card
 from affectbook.datasets.labels import high_low, quadrants
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, ParameterError
+from affectbook.errors import ParameterError
 
-SFREQ = 128.0
-BASELINE_S = 5.0
-LOW, HIGH = 1.0, 9.0
-RATINGS = ("arousal", "valence", "dominance", "liking", "familiarity")
-EXTERNAL = ("external valence", "external arousal")
-N_REPORTED = len(RATINGS) + 7  # what follows are seven emotions, 0 or 1
+BASELINE_S = START / SFREQ
 VIDEO_IDS = (
     "4", "5", "9", "10", "13", "18", "19", "20", "23", "30", "31", "34", "36", "58", "80", "138",
     "N1", "P1", "B1", "U1",
@@ -41,25 +51,23 @@ CHANNELS = {
     ),
     "gsr": ("GSR",),
 }  # fmt: skip
-_COLUMNS = {"eeg": slice(0, 14), "ecg": slice(14, 16), "gsr": slice(16, 17)}
-_UNITS = {"eeg": "uV", "ecg": "as in the file", "gsr": "as in the file"}
-_N_COLUMNS, _N_VIDEOS, _N_SHORT = 17, len(VIDEO_IDS), 16
-_START = round(BASELINE_S * SFREQ)
-_PARTS = {"stimulus": slice(_START, None), "baseline": slice(0, _START)}
-_ALL = range(_N_VIDEOS)
+_UNITS = {"eeg": "uV", "ecg": "a.u.", "gsr": "a.u."}
+_N_SHORT = 16
+_BASES = (Path(), Path("data_preprocessed"))
+_PARTS = {"stimulus": slice(START, None), "baseline": slice(0, START)}
+_ALL = range(N_VIDEOS)
 _VIDEOS = {"short": _ALL[:_N_SHORT], "long": _ALL[_N_SHORT:], "all": _ALL}
-_CELLS = ("joined_data", "labels_selfassessment", "labels_ext_annotation", "VideoIDs")
 log = logging.getLogger(__name__)
 
 CARD = Card(
     name="amigos",
-    title="AMIGOS",
+    title=TITLE,
     tier="licensed",
     subjects=tuple(f"P{number:02d}" for number in range(1, 41)),
     trials_per_subject="16 short videos, which are read, and 4 long ones, which videos= asks for",
     channels=tuple(name for kind in CHANNELS.values() for name in kind),
     sfreq="128 Hz",
-    unit="uV (EEG); ECG and GSR as in the file, where no unit is stated",
+    unit="a.u. (ECG, GSR), uV (EEG)",
     label_rules=(
         *(high_low(rating, sign, 5) for rating in ("valence", "arousal") for sign in (">", ">=")),
         quadrants(">", 5),
@@ -70,7 +78,7 @@ CARD = Card(
     obtain=(
         "sign the agreement at https://www.eecs.qmul.ac.uk/mmv/datasets/amigos/download.html and "
         "unpack the preprocessed files so that $AFFECTBOOK_DATA/amigos/Data_Preprocessed_P01.mat "
-        "exists, or one folder of that name per file"
+        "exists, with or without a folder data_preprocessed and a folder for each file"
     ),
     citation="mirandacorrea2021amigos",
     pitfalls=(
@@ -89,16 +97,17 @@ CARD = Card(
         "External valence and arousal are those of three annotators from -1 to 1, here the mean "
         "over segments of 20 s; they rate what a face shows, not what is felt.",
         "The seven basic emotions that subjects ticked are in the file, but are not read.",
-        "Units of ECG and GSR were not verified.",
+        "The file states no unit: EEG is taken as uV, ECG and GSR are given as a.u.",
     ),
 )
 
 
 def _file(folder: Path, subject: str) -> Path:
-    """Return the file of a subject, flat or in a folder of its own."""
+    """Return the file of a subject, flat or in a folder of its own; copies differ."""
     name = f"Data_Preprocessed_{subject}"
-    flat, nested = Path(folder) / f"{name}.mat", Path(folder) / name / f"{name}.mat"
-    return nested if nested.is_file() and not flat.is_file() else flat
+    places = (base / own for base in _BASES for own in (f"{name}.mat", f"{name}/{name}.mat"))
+    paths = [Path(folder) / place for place in places]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def subjects_in(folder: Path) -> tuple[str, ...]:
@@ -131,7 +140,7 @@ def read(
     folder, subjects
         Where, and which subjects.
     channels
-        ``"ecg"`` (2), ``"eeg"`` (14, in uV) or ``"gsr"`` (1).
+        ``"ecg"`` (2, in a.u.), ``"eeg"`` (14, in uV) or ``"gsr"`` (1, in a.u.).
     part
         ``"stimulus"``: what follows the baseline; ``"baseline"``: the 5 s before it.
     videos
@@ -161,15 +170,15 @@ def _recordings(
     missing = {reason: Counter() for reason in (_EMPTY, _GAPS, _UNRATED)}
     for subject in subjects:
         path = _file(folder, subject)
-        cells = _cells(path)
-        names = _names(path, cells)
+        cells = cells_of(path)
+        names = names_of(path, cells)
         for video in videos:
-            signal = _signal(path, cells["joined_data"][video], video, kind, cut)
+            signal = signal_of(path, cells["joined_data"][video], video, kind, cut)
             gaps = signal is not None and bool(np.isnan(signal).any())
             if signal is None or gaps:
                 missing[_GAPS if gaps else _EMPTY][subject] += 1
                 continue
-            ratings = _ratings(path, cells, video)
+            ratings = ratings_of(path, cells, video)
             missing[_UNRATED][subject] += not {"valence", "arousal"} <= ratings.keys()
             yield Recording(
                 signal=signal,
@@ -187,106 +196,6 @@ def _recordings(
         if counts.total():
             each = ", ".join(f"{subject} {count}" for subject, count in counts.items() if count)
             log.warning("AMIGOS: trials %s: %d (%s)", reason, counts.total(), each)
-
-
-def _cells(path: Path) -> dict[str, np.ndarray]:
-    """Return the cells ``(20,)`` of a subject's file by name."""
-    content = _matlab.load(path, _CELLS)
-    cells = {}
-    for name in _CELLS:
-        cell = _matlab.value_at(content, path, name)
-        if cell.shape != (1, _N_VIDEOS) or cell.dtype != object:
-            found, expected = f"{cell.shape} {cell.dtype}", f"(1, {_N_VIDEOS}) cell"
-            raise _wrong(path, name, found, expected, "not one cell per video")
-        cells[name] = cell[0]
-    return cells
-
-
-def _names(path: Path, cells: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the id of each video, empty only where nothing was recorded."""
-    names = []
-    for video, (cell, data) in enumerate(zip(cells["VideoIDs"], cells["joined_data"], strict=True)):
-        one = np.ravel(cell)
-        name = str(one[0]).strip() if one.size == 1 and one.dtype.kind in "Uiu" else ""
-        if one.size == 1 and one.dtype.kind == "f":
-            name = f"{one[0]:g}"
-        if not name and np.size(data) or name and name in names:
-            found = repr(name or str(one.tolist())[:60])
-            expected = "an id of its own for each video"
-            field = f"VideoIDs, video {video + 1}"
-            raise _wrong(path, field, found, expected, "a video has no name of its own")
-        names.append(name)
-    return names
-
-
-def _signal(path: Path, cell: object, video: int, kind: str, cut: slice) -> np.ndarray | None:
-    """Return channels of one kind ``(n_chans, n_times)`` float32, or None for an empty cell."""
-    field = f"joined_data, video {video + 1}"
-    data = _numbers(path, field, cell, _N_COLUMNS)
-    if data is None:
-        return None
-    if len(data) <= _START:
-        found, expected = f"{len(data)} samples", f"more than {_START}, which are baseline"
-        raise _wrong(path, field, found, expected, "the trial is too short")
-    with np.errstate(over="ignore"):
-        signal = data[cut, _COLUMNS[kind]].T.astype(np.float32, order="C")
-    if np.isinf(signal).any():
-        found = f"{int(np.isinf(signal).sum())} of {signal.size} infinite"
-        raise _wrong(path, field, found, "numbers, or NaN for gaps", "not all are numbers")
-    return signal
-
-
-def _ratings(path: Path, cells: Mapping[str, np.ndarray], video: int) -> dict[str, float]:
-    """Return self-reports and mean external annotations of one trial; missing ones are left out."""
-    field = f"labels_selfassessment, video {video + 1}"
-    ratings = {}
-    report = _numbers(path, field, cells["labels_selfassessment"][video], N_REPORTED)
-    if report is not None:
-        if len(report) != 1:
-            raise _wrong(path, field, f"{report.shape}", f"(1, {N_REPORTED})", "wrong shape")
-        ratings |= _in_range(path, field, RATINGS, report[0], LOW, HIGH)
-    field = f"labels_ext_annotation, video {video + 1}"
-    segments = _numbers(path, field, cells["labels_ext_annotation"][video], 3)
-    if segments is not None:
-        for segment in segments:
-            _in_range(path, field, EXTERNAL, segment[1:], -1.0, 1.0)
-        ratings |= _in_range(path, field, EXTERNAL, segments[:, 1:].mean(axis=0), -1.0, 1.0)
-    return ratings
-
-
-def _in_range(
-    path: Path, field: str, names: Sequence[str], values: np.ndarray, low: float, high: float
-) -> dict[str, float]:
-    """Return values by name without those that are NaN, all of them checked."""
-    there = {name: float(x) for name, x in zip(names, values, strict=False) if not np.isnan(x)}
-    for name, value in there.items():
-        if not low <= value <= high:
-            expected = f"from {low:g} to {high:g}"
-            raise _wrong(path, field, f"{name} {value:g}", expected, "a label is out of range")
-    return there
-
-
-def _numbers(path: Path, field: str, cell: object, n_columns: int) -> np.ndarray | None:
-    """Return a cell ``(n, n_columns)`` of numbers, or None if it is empty."""
-    if not isinstance(cell, np.ndarray) or cell.dtype.kind not in "fiu":
-        found = f"{type(cell).__name__} of {getattr(cell, 'dtype', 'no type')}"
-        raise _wrong(path, field, found, "an array of numbers", "not numbers")
-    if not cell.size:
-        return None
-    if cell.ndim != 2 or cell.shape[1] != n_columns:
-        raise _wrong(path, field, f"{cell.shape}", f"(n, {n_columns})", "wrong shape")
-    return cell
-
-
-def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    return DataFileError(
-        f"{CARD.title}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )
 
 
 def write_subject(
@@ -316,7 +225,7 @@ def write_subject(
         Of each video its id.
     """
     cells = {}
-    for name, parts in zip(_CELLS, (data, reports, external, ids), strict=True):
+    for name, parts in zip(CELLS, (data, reports, external, ids), strict=True):
         cells[name] = np.empty((1, len(parts)), object)
         cells[name][0, :] = list(parts)
     path = Path(folder) / f"Data_Preprocessed_{subject}.mat"
@@ -363,14 +272,14 @@ def make_twin(
         raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 40 to offer")
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     chosen = CARD.subjects[:subjects]
-    evoked = simulate.stimuli(_N_VIDEOS, seed=seed)
+    evoked = simulate.stimuli(N_VIDEOS, seed=seed)
     for index, subject in enumerate(chosen):
         states = [simulate.felt(one, index, trial, seed=seed) for trial, one in enumerate(evoked)]
         data = _simulated(index, states, seconds, dials)
         reports = [_report(state, index, trial, seed) for trial, state in enumerate(states)]
         external = [np.array([[1.0, *np.round(state, 3)]]) for state in states]
         if subject == _FAULTY:
-            data[_GAP_IN][_START + 100 : _START + 228, _COLUMNS["ecg"]] = np.nan
+            data[_GAP_IN][START + 100 : START + 228, COLUMNS["ecg"]] = np.nan
             data[_NOT_THERE], reports[_NOT_RATED] = np.empty((0, 0)), np.empty((1, 0))
         for video in _VIDEOS["long"] if subject in _NO_LONG_VIDEOS else ():
             data[video] = reports[video] = np.empty((0, 0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,12 @@ import scipy.io
 from affectbook import files, simulate
 from affectbook.datasets import _matlab
 from affectbook.datasets._folders import mark_twin
+from affectbook.datasets._seed_files import DATES, FOLDER, TITLE, place_of, sessions_in, wrong
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.errors import DataNotFoundError, ParameterError
 
 SFREQ = 200.0
-FOLDER = "Preprocessed_EEG"
 CODES = {-1: "negative", 0: "neutral", 1: "positive"}
 LABELS = (1, 0, -1, -1, 0, 1, -1, 0, 1, 1, 0, -1, 0, 1, -1)
 """Label of each clip; the same in every session."""
@@ -34,33 +34,15 @@ CH_NAMES = tuple(
     "POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2".split()
 )
 CHANNELS = {"eeg": CH_NAMES}
-# Dates of the three sessions of each subject, in order.
-DATES = {
-    "1": ("20131027", "20131030", "20131107"),
-    "2": ("20140404", "20140413", "20140419"),
-    "3": ("20140603", "20140611", "20140629"),
-    "4": ("20140621", "20140702", "20140705"),
-    "5": ("20140411", "20140418", "20140506"),
-    "6": ("20130712", "20131016", "20131113"),
-    "7": ("20131027", "20131030", "20131106"),
-    "8": ("20140511", "20140514", "20140521"),
-    "9": ("20140620", "20140627", "20140704"),
-    "10": ("20131130", "20131204", "20131211"),
-    "11": ("20140618", "20140625", "20140630"),
-    "12": ("20131127", "20131201", "20131207"),
-    "13": ("20140527", "20140603", "20140610"),
-    "14": ("20140601", "20140615", "20140627"),
-    "15": ("20130709", "20131016", "20131105"),
-}
-_FILE = re.compile(r"(\d{1,2}|[a-z]+)_(\d{8})\.mat", re.IGNORECASE)
-_KEY = re.compile(r".*_eeg(\d+)")
+ABSENT = {"ecg": "SEED has no ECG"}
+_KEY = re.compile(r"(.*)_eeg(\d+)")
 _SHORTEST = round(SFREQ)  # samples; less than a second cannot be a clip
 log = logging.getLogger(__name__)
 
 _SAME = {name: name for name in CODES.values()}
 CARD = Card(
     name="seed",
-    title="SEED",
+    title=TITLE,
     tier="licensed",
     subjects=tuple(DATES),
     trials_per_subject="45: 15 film clips in each of 3 sessions, 5 of each class",
@@ -88,6 +70,7 @@ CARD = Card(
         "$AFFECTBOOK_DATA/SEED"
     ),
     citation="zheng2015seed",
+    trials=45,
     pitfalls=(
         "Labels are the class of the clip, not what the subject felt or reported.",
         "All sessions show the same 15 clips in the same order: a test on another session tests "
@@ -102,57 +85,6 @@ CARD = Card(
 )
 
 
-def _place(folder: Path) -> Path:
-    """Return the folder of the MATLAB files."""
-    inner = Path(folder) / FOLDER
-    return inner if inner.is_dir() else Path(folder)
-
-
-def _index(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each subject in the order of the sessions; stray files are ignored.
-
-    Raises
-    ------
-    DataFileError
-        If it cannot be decided whose a file is.
-    """
-    place, owners = _place(folder), {}
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
-        if match := _FILE.fullmatch(path.name):
-            owner = str(int(match[1])) if match[1].isdigit() else match[1].lower()
-            owners.setdefault(owner, {})[match[2]] = path
-    found: dict[str, tuple[Path, ...]] = {}
-    for owner, dated in owners.items():
-        subject = owner if owner.isdigit() else _subject_of(place, owner, dated)
-        if subject not in DATES:
-            continue
-        if subject in found:
-            names = ", ".join(path.name for path in (found[subject][0], *dated.values()))
-            expected = f"one set of files for subject {subject}"
-            raise _wrong(place, "file names", names, expected, "two owners are one subject")
-        found[subject] = tuple(dated[date] for date in sorted(dated))
-    return found
-
-
-def _subject_of(place: Path, person: str, dated: Mapping[str, Path]) -> str | None:
-    """Return the subject with a person's dates; None for files that are none of SEED's.
-
-    Several subjects share dates: only all three tell them apart.
-    """
-    possible = [subject for subject, dates in DATES.items() if set(dated) <= set(dates)]
-    if len(possible) > 1:
-        raise _wrong(
-            place,
-            "file names",
-            f"{person} on {', '.join(sorted(dated))}",
-            f"all three dates, for subjects {' and '.join(possible)} share these",
-            "it cannot be decided which subject a person is",
-        )
-    if not possible:
-        log.info("seed: files of %r have dates of no subject; they are ignored", person)
-    return possible[0] if possible else None
-
-
 def subjects_in(folder: Path) -> tuple[str, ...]:
     """Return the subjects with three files in the folder.
 
@@ -161,7 +93,7 @@ def subjects_in(folder: Path) -> tuple[str, ...]:
     DataFileError
         If it cannot be decided whose a file is.
     """
-    found = _index(folder)
+    found = sessions_in(folder)
     return tuple(subject for subject in DATES if len(found.get(subject, ())) == 3)
 
 
@@ -178,12 +110,12 @@ def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
     DataNotFoundError
         If a session or the labels are not there.
     """
-    place = _place(folder)
-    sessions, labels = _index(folder).get(subject, ()), place / "label.mat"
+    place = place_of(folder)
+    sessions, labels = sessions_in(folder).get(subject, ()), place / "label.mat"
     if len(sessions) != 3 or not labels.is_file():
         found = ", ".join(path.name for path in sessions) or "no session"
         raise DataNotFoundError(
-            f"{CARD.title}: files of subject {subject} are missing",
+            f"{TITLE}: files of subject {subject} are missing",
             file=place,
             found=found + ("" if labels.is_file() else ", without label.mat"),
             expected=f"its sessions of {', '.join(DATES.get(subject, ()))}, and label.mat",
@@ -202,11 +134,14 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
     DataFileError, DataNotFoundError
         If a file is missing or not what the card says.
     """
+    people: dict[str, str] = {}
     for subject in subjects:
         *sessions, labels = files_of(folder, subject)
         conditions = _conditions(labels)
         for session, path in enumerate(sessions, 1):
-            for trial, key in enumerate(_keys(path), 1):
+            keys = _keys(path)
+            _compare_person(path, subject, keys[0], people)
+            for trial, key in enumerate(keys, 1):
                 yield Recording(
                     signal=_clip(path, key),
                     sfreq=SFREQ,
@@ -224,10 +159,10 @@ def _conditions(path: Path) -> list[str]:
     label = _matlab.load(path, ["label"]).get("label")
     expected = f"(1, 15): {' '.join(map(str, LABELS))}"
     if not isinstance(label, np.ndarray) or label.dtype.kind not in "iuf":
-        raise _wrong(path, "label", "no numbers", expected, "the labels are missing")
+        raise wrong(path, "label", "no numbers", expected, "the labels are missing")
     if label.shape != (1, len(LABELS)) or not np.array_equal(label[0], LABELS):
         found = f"{label.shape}: {' '.join(f'{value:g}' for value in label.flat[:20])}"
-        raise _wrong(path, "label", found, expected, "the labels are not those of SEED")
+        raise wrong(path, "label", found, expected, "the labels are not those of SEED")
     return [CODES[code] for code in LABELS]
 
 
@@ -244,17 +179,27 @@ def _keys(path: Path) -> list[str]:
         listed = scipy.io.whosmat(path)
     except Exception as error:  # a damaged file may raise anything
         found = f"{type(error).__name__}: {str(error)[:160]}"
-        raise _wrong(path, "variables", found, "15 of them", "it cannot be read") from error
+        raise wrong(path, "variables", found, "15 of them", "it cannot be read") from error
     matches = [(match, shape) for name, shape, _ in listed if (match := _KEY.fullmatch(name))]
-    numbers = sorted(int(match[1]) for match, _ in matches)
+    numbers = sorted(int(match[2]) for match, _ in matches)
     if numbers != list(range(1, len(LABELS) + 1)):
         found = ", ".join(name for name, _, _ in listed)[:200] or "none"
-        raise _wrong(path, "variables", found, "..._eeg1 to ..._eeg15", "clips do not add up")
+        raise wrong(path, "variables", found, "..._eeg1 to ..._eeg15", "clips do not add up")
     for match, shape in matches:
         if len(shape) != 2 or shape[0] != len(CH_NAMES) or shape[1] < _SHORTEST:
             expected = f"({len(CH_NAMES)}, n_times), n_times at least {_SHORTEST}"
-            raise _wrong(path, match[0], str(shape), expected, "a clip has another shape")
-    return [match[0] for match, _ in sorted(matches, key=lambda pair: int(pair[0][1]))]
+            raise wrong(path, match[0], str(shape), expected, "a clip has another shape")
+    return [match[0] for match, _ in sorted(matches, key=lambda pair: int(pair[0][2]))]
+
+
+def _compare_person(path: Path, subject: str, key: str, people: dict[str, str]) -> None:
+    """Warn where initials tell that a file is another subject's; `people` keeps those seen."""
+    initials = _KEY.fullmatch(key)[1]
+    who = people.setdefault(initials, subject)
+    own = next((known for known, one in people.items() if one == subject), initials)
+    if who != subject or own != initials:
+        other = f"as those of subject {who}" if who != subject else f"not {own}"
+        log.warning("SEED: the matrices in %s are named %s..., %s", path.name, key[:20], other)
 
 
 def _clip(path: Path, key: str) -> np.ndarray:
@@ -262,25 +207,14 @@ def _clip(path: Path, key: str) -> np.ndarray:
     clip = _matlab.load(path, [key]).get(key)
     if not isinstance(clip, np.ndarray) or clip.dtype.kind not in "fiu":
         found = f"{getattr(clip, 'dtype', type(clip).__name__)}"
-        raise _wrong(path, key, found, "real numbers", "a clip is not a matrix of numbers")
+        raise wrong(path, key, found, "real numbers", "a clip is not a matrix of numbers")
     with np.errstate(over="ignore"):
         signal = clip.astype(np.float32, order="C")
     bad = signal.size - int(np.isfinite(signal).sum())
     if signal.ndim != 2 or bad:
         found = f"{bad} of {signal.size} samples are not numbers"
-        raise _wrong(path, key, found, "finite uV", "a clip has gaps")
+        raise wrong(path, key, found, "finite uV", "a clip has gaps")
     return signal
-
-
-def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    return DataFileError(
-        f"{CARD.title}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )
 
 
 def write_session(
