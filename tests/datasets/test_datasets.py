@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectbook import datasets, files
+from affectbook import cache, datasets, files
 from affectbook.datasets import _folders, _registry, wesad
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 
@@ -124,6 +124,28 @@ def test_channels_that_are_not_there_are_one_message(spec, told):
         datasets.card(spec)
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted", "told"),
+    [
+        ("deap", "ecg", "^DEAP has no ECG; channel Pleth shows the pulse; its.*eeg, peripheral$"),
+        ("deap", "ECG", "^DEAP has no ECG"),
+        ("deap", ["ecg"], "^DEAP has no ECG"),
+        ("seed", "ecg", "^SEED has no ECG"),
+        ("seed", "EEG9", "^unknown channels of seed"),
+        ("wesad", "eeg", "^unknown channels of wesad"),
+        ("wesad", 3, "^unknown channels of wesad"),
+        ("wesad", [["ECG"]], "^unknown channels of wesad"),
+    ],
+)
+def test_what_a_set_is_known_not_to_have_is_said(project, name, wanted, told):
+    (project / "data").mkdir()
+    with pytest.raises(ParameterError, match=told):
+        _registry.kind_of(name, wanted)
+    if isinstance(wanted, str):
+        with pytest.raises(ParameterError, match=told):
+            datasets.card(f"{name}:{wanted}")
+
+
 def test_channels_come_in_the_order_asked_for(real):
     folder = real("eegmat")
     (whole, _), (two, _) = (
@@ -210,6 +232,31 @@ def test_missing_subjects_are_listed_with_the_way_on(tmp_path, make_wesad):
         datasets.load("wesad", tmp_path, "S2")
     with pytest.raises(ParameterError, match="subjects is not a list"):
         datasets.load("wesad", tmp_path, 3)
+    for wrong in ([2], [["S2"]], [None]):
+        with pytest.raises(ParameterError, match="subjects are named by texts"):
+            datasets.load("wesad", tmp_path, wrong)
+
+
+def test_the_same_file_twice_is_one_message(tmp_path, real):
+    for subject in ("00", "01"):
+        for number in (1, 2):
+            name = f"Subject{subject}_{number}.edf"
+            (tmp_path / name).write_bytes(b"signal of 00" + bytes([number]))
+    with pytest.raises(DataFileError, match="Subject01_1.edf; found: the content of Subject00_1"):
+        datasets.content_hash("eegmat", tmp_path, ["00", "01"])
+    assert len(datasets.data_hashes("eegmat", tmp_path, ["01"])) == 2
+
+
+@pytest.mark.parametrize("where", ["is_file", "iterdir", "sha256"])
+def test_what_may_not_be_read_is_one_message(tmp_path, make_wesad, monkeypatch, where):
+    make_wesad(tmp_path, "S2")
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied", "S2.pkl")
+
+    monkeypatch.setattr(cache if where == "sha256" else Path, where, refuse)
+    with pytest.raises(DataFileError, match="WESAD: the system refuses a file .*Permission denied"):
+        datasets.load("wesad", tmp_path, ["S2"]).identity()
 
 
 def test_subjects_come_once_and_in_the_order_asked_for(tmp_path, make_wesad):

@@ -91,6 +91,23 @@ def test_reads_what_was_written(tmp_path, place, channels, rows, part, cut):
         )
 
 
+@pytest.mark.parametrize("channels", ["eeg", "peripheral"])
+def test_python_and_matlab_files_give_the_same_recordings(twin, tmp_path, channels):
+    raw = _pickles.load_arrays(twin / PYTHON)
+    arrays = {n: _pickles.array_at(raw, twin / PYTHON, n) for n in ("data", "labels")}
+    write(small(tmp_path), arrays, Path("data_preprocessed_matlab/s01.mat"))
+    shutil.copy(twin / deap.TABLE, tmp_path)
+    pairs = zip(
+        datasets.load("deap", twin, ["s01"], channels=channels),
+        datasets.load("deap", tmp_path, ["s01"], channels=channels),
+        strict=True,
+    )
+    for left, right in pairs:
+        np.testing.assert_array_equal(left.signal, right.signal)
+        for field in ("subject", "session", "trial", "ratings", "ch_names", "sfreq", "unit"):
+            assert getattr(left, field) == getattr(right, field), field
+
+
 def test_the_default_is_the_eeg_of_the_stimulus_and_units_are_told(tmp_path):
     write(small(tmp_path), content())
     first = next(iter(datasets.load("deap", tmp_path)))

@@ -155,7 +155,7 @@ def test_each_load_says_that_the_layout_is_unverified(tmp_path, caplog):
     assert not caplog.records
     list(recordings)
     (record,) = caplog.records
-    assert record.getMessage().startswith("layout unverified: manD 1.0")
+    assert record.getMessage().startswith("manD 1.0: layout unverified")
     assert record.levelno == logging.WARNING
 
 

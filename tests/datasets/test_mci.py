@@ -161,7 +161,7 @@ def test_each_load_says_that_the_layout_is_unverified(tmp_path, caplog):
     assert not caplog.records
     list(recordings)
     (record,) = caplog.records
-    assert record.getMessage().startswith("layout unverified: HCMNet's private set")
+    assert record.getMessage().startswith("HCMNet's private set: layout unverified")
 
 
 def test_label_rules():

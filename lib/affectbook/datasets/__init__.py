@@ -2,7 +2,7 @@
 
 >>> from affectbook import datasets
 >>> datasets.names()
-('drivedb', 'eegmat', 'wesad')
+('amigos', 'deap', 'dreamer', 'drivedb', 'eegmat', 'mand', 'mci', 'seed', 'swell', 'wesad')
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from affectbook import cache, files
 from affectbook.closure import closure_of, code_hash
 from affectbook.datasets import _folders, _registry
-from affectbook.datasets._folders import find_root
+from affectbook.datasets._folders import find_root, readable
 from affectbook.datasets._registry import names
 from affectbook.datasets.card import Card, LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataNotFoundError, ParameterError
+from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 
 __all__ = [
     "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "channels", "check_tier",
@@ -69,7 +69,9 @@ class Recordings:
         return module.read(self.folder, self.subjects, **several, **self.options)
 
     def __iter__(self) -> Iterator[Recording]:
-        return (recording.pick(self.channels) for recording in self._read())
+        with readable(self.name, self.folder):
+            for recording in self._read():
+                yield recording.pick(self.channels)
 
     def identity(self) -> dict[str, object]:
         """Return all that the recordings depend on but code: files' hashes, and what is read."""
@@ -160,16 +162,13 @@ def groups(name: str, root: str | Path | None = None) -> dict[str, str]:
 def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, ...]:
     """Return the subjects to read, after checking that each of them is in the folder."""
     module = _registry.module(name)
-    there = module.subjects_in(folder)
-    if asked is None:
-        twin = _folders.twin_of(folder)
+    with readable(name, folder):
+        there, twin = module.subjects_in(folder), _folders.twin_of(folder)
         wanted = tuple(twin["subjects"]) if twin else module.expected_in(folder)
-        if not twin and len(wanted) < len(module.CARD.subjects):
-            log.info("%s: a partial copy, read are %s", name, ", ".join(wanted) or "none")
-    else:
-        if isinstance(asked, str) or not isinstance(asked, Iterable):
-            raise ParameterError(f"subjects is not a list; did you mean subjects=[{asked!r}]?")
-        wanted = tuple(dict.fromkeys(asked))
+    if asked is not None:
+        wanted = _names_in(asked)
+    elif not twin and len(wanted) < len(module.CARD.subjects):
+        log.info("%s: a partial copy, read are %s", module.CARD.title, ", ".join(wanted) or "none")
     missing = [subject for subject in wanted if subject not in there]
     if missing or not wanted:
         raise DataNotFoundError(
@@ -181,6 +180,17 @@ def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, 
             do=f"complete the copy, or name subjects that are there: subjects={list(there)}",
         )
     return wanted
+
+
+def _names_in(asked: Iterable[str]) -> tuple[str, ...]:
+    """Return the subjects asked for, each once."""
+    if isinstance(asked, str) or not isinstance(asked, Iterable):
+        raise ParameterError(f"subjects is not a list; did you mean subjects=[{str(asked)!r}]?")
+    names = list(asked)
+    if not all(isinstance(one, str) for one in names):
+        meant = [str(one) for one in names]
+        raise ParameterError(f"subjects are named by texts; did you mean subjects={meant}?")
+    return tuple(dict.fromkeys(names))
 
 
 def check_tier(name: str, tier: str) -> None:
@@ -287,13 +297,32 @@ def describe(name: str, tier: str, path: str | Path) -> str:
 def data_hashes(
     name: str, path: str | Path, subjects: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Return the SHA-256 of each file that `load` reads, by its name inside the data folder."""
+    """Return the SHA-256 of each file that `load` reads, by its name inside the data folder.
+
+    Raises
+    ------
+    DataFileError
+        If two files are the same byte for byte, as where a copy went wrong.
+    """
     name, _ = _registry.parse(name)
     folder = find_root(name, path)
     module = _registry.module(name)
-    chosen = _chosen(name, folder, subjects)
-    read = sorted({file for subject in chosen for file in module.files_of(folder, subject)})
-    return {file.relative_to(folder).as_posix(): cache.sha256(file) for file in read}
+    chosen, hashes = _chosen(name, folder, subjects), {}
+    with readable(name, folder):
+        read = sorted({file for subject in chosen for file in module.files_of(folder, subject)})
+        for file in read:
+            hashes[file.relative_to(folder).as_posix()] = cache.sha256(file)
+    seen: dict[str, str] = {}
+    for file, digest in hashes.items():
+        if seen.setdefault(digest, file) != file:
+            raise DataFileError(
+                f"{module.CARD.title}: two files are the same, byte for byte",
+                file=folder / file,
+                found=f"the content of {seen[digest]}",
+                expected="a recording of its own in each file",
+                do="get both files again, or leave one subject out with subjects=",
+            )
+    return hashes
 
 
 def content_hash(name: str, path: str | Path, subjects: Iterable[str] | None = None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from affectbook.datasets import _registry
@@ -13,6 +14,27 @@ from affectbook.files import project_root, write_text
 
 TWIN_FILE = "TWIN.json"
 VARIABLE = "AFFECTBOOK_DATA"
+
+
+@contextmanager
+def readable(name: str, folder: Path) -> Iterator[None]:
+    """Say in one message what the system has against a file, such as that it may not be read.
+
+    Raises
+    ------
+    DataFileError
+        For any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataFileError(
+            f"{_registry.card(name).title}: the system refuses a file",
+            file=error.filename or folder,
+            found=f"{type(error).__name__}: {error.strerror or error}",
+            expected="files and folders that may be read, on a disk with room for what is kept",
+            do="change the permissions or free the disk, or get the file again",
+        ) from error
 
 
 def find_root(name: str, root: str | Path | None = None) -> Path:
@@ -32,19 +54,20 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
     ------
     DataNotFoundError
         With the places searched and how to get the data or their twin.
+    DataFileError
+        If a place may not be read.
     """
-    module = _registry.module(name)
-    if root is not None:
-        searched = [Path(root), *_named(Path(root), name)]
-    else:
-        searched = [folder for base in _bases() for folder in _named(base, name)]
-    for folder in searched:
-        if folder.is_dir() and module.subjects_in(folder):
-            return folder
+    bases = _bases() if root is None else [Path(root).expanduser()]
+    with readable(name, bases[0]):
+        searched = [folder for base in bases for folder in _named(base, name)]
+        searched = searched if root is None else [*bases, *searched]
+        for folder in searched:
+            if folder.is_dir() and _registry.module(name).subjects_in(folder):
+                return folder
     places = ", ".join(str(folder) for folder in searched)
     hint = "" if os.environ.get(VARIABLE) else f" (${VARIABLE} is not set)"
     raise DataNotFoundError(
-        f"no files of {module.CARD.title} were found{hint}",
+        f"no files of {_registry.card(name).title} were found{hint}",
         found=f"nothing in {places}",
         expected=f"its files in one of them; ${VARIABLE} names the folder of all data sets",
         do=_advice(name),

@@ -218,7 +218,7 @@ class Layout:
     def say_unverified(self) -> None:
         """Log that nobody could verify how the set is read."""
         log.warning(
-            "layout unverified: %s is read as its %s says, which this project could not hold "
+            "%s: layout unverified, it is read as its %s says, which this project could not hold "
             "against the published files", self.title, MAPPING,
         )  # fmt: skip
 

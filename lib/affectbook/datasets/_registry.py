@@ -12,6 +12,9 @@ A data set is one module with:
   by keyword only, `load` passes on; with more than one kind of channels also ``channels``;
 - ``make_twin(folder, *, subjects, effect, fingerprint, seed)``: the simulated twin, in the set's
   official layout.
+
+It may have ``ABSENT``, a sentence by kind of channels that people look for and the set does not
+have, such as ``{"ecg": "DEAP has no ECG"}``.
 """
 
 from __future__ import annotations
@@ -97,18 +100,21 @@ def kind_of(name: str, channels: str | Iterable[str] | None) -> tuple[str, tuple
     Raises
     ------
     ParameterError
-        If the set has no kind with all of them.
+        If the set has no kind with all of them; `ABSENT` of its module may say why.
     """
     there = module(name).CHANNELS
     if channels is None:
         return next(iter(there.items()))
     if isinstance(channels, str) and channels in there:
         return channels, there[channels]
-    wanted = (channels,) if isinstance(channels, str) else tuple(channels)
+    several = isinstance(channels, Iterable) and not isinstance(channels, str)
+    wanted = tuple(channels) if several else (channels,)
     for kind, names_of_kind in there.items():
-        if wanted and set(wanted) <= set(names_of_kind):
+        if wanted and all(one in names_of_kind for one in wanted):
             return kind, wanted
-    asked = channels if isinstance(channels, str) else ",".join(map(str, channels))
+    asked = ",".join(map(str, wanted))
+    if why := getattr(module(name), "ABSENT", {}).get(asked.lower()):
+        raise ParameterError(f"{why}; its kinds of channels: {', '.join(there)}")
     of_all = [one for names_of_kind in there.values() for one in names_of_kind]
     raise unknown(f"channels of {name} (all of one kind)", asked, dict.fromkeys([*there, *of_all]))
 

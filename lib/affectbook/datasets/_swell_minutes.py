@@ -106,7 +106,7 @@ def stretches_of(
     first_minute = pd.Timestamp(times[0])
     if start is not None and abs(first_minute - start) > _LATE:
         log.warning(
-            "swell: %s %s began at %s by the recorder and at %s by the table of minutes; its "
+            "SWELL-KW: %s %s began at %s by the recorder and at %s by the table of minutes; its "
             "first minute is taken for the first of the recording",
             *(subject, block, start, first_minute),
         )

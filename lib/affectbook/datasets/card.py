@@ -32,6 +32,8 @@ class Card:
     licence, size, obtain, citation : str
         `citation` is a key of ``book/references.bib``.
     pitfalls : tuple of str
+    trials : int or None
+        Trials of one subject that `load` yields by default, where it is the same for all.
     """
 
     name: str
@@ -48,3 +50,4 @@ class Card:
     obtain: str
     citation: str
     pitfalls: tuple[str, ...]
+    trials: int | None = None

@@ -83,6 +83,7 @@ CARD = Card(
         "$AFFECTBOOK_DATA/DREAMER/DREAMER.mat"
     ),
     citation="katsigiannis2018dreamer",
+    trials=18,
     pitfalls=(
         "Films differ in length; many studies keep the last 60 s (last_s=60), others the whole.",
         "ECG and EEG have different rates: equal numbers of samples are not equal times.",
@@ -206,7 +207,7 @@ def _converted(folder: Path) -> Path:
         peak = _matlab.check_memory(path) / 1e9
         # Of real data it takes so long that a reader should see why.
         level = logging.INFO if twin else logging.WARNING
-        log.log(level, "%s is converted, once: %.2f GB of memory at the peak", FILE, peak)
+        log.log(level, "DREAMER: %s is converted, once: %.2f GB of memory at the peak", FILE, peak)
         convert(path, made, subjects, least_s=0 if twin else SHORTEST_S)
 
     return cache.folder("cache/dreamer", told, make)

@@ -48,6 +48,7 @@ CARD = Card(
         "lib/affectbook/datasets/mand_mapping.toml into its folder as mapping.toml, and fill it in"
     ),
     citation="dargahi2024mand",
+    trials=5,
     pitfalls=(
         "Unverified layout: this project has not seen the files; a mapping says how to read them.",
         "Second-hand facts: 39 of 50 drivers usable, 11 left out for motion sickness; 256 Hz; the "

@@ -227,7 +227,7 @@ def _read(
                 continue
             yield from _block(folder, table, path, (subject, block), channel, trim_s)
     if left_out:
-        log.info("swell: %d files on the published list were left out (exclude=True)", left_out)
+        log.info("SWELL-KW: %d files on the published list were left out (exclude=True)", left_out)
 
 
 def _block(
@@ -251,7 +251,9 @@ def _block(
         seen[name] = seen.get(name, 0) + 1
         start, stop = round(start_s * SFREQ), round(min(stop_s * SFREQ, header.n_times))
         if stop - start < SFREQ:
-            log.warning("swell: %s holds less than 1 s of %s; it is left out", path.name, condition)
+            log.warning(
+                "SWELL-KW: %s holds less than 1 s of %s; it is left out", path.name, condition
+            )
             continue
         yield Recording(
             signal=ecg[None, start:stop],
@@ -271,7 +273,7 @@ def _millivolt(path: Path, channel: _poly5.Channel) -> float:
     unit = channel.unit.lower().replace("olt", "").replace("\xb5", "u").replace("\xe6", "u")
     known = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
     if unit not in known:
-        log.warning("swell: %s: unit %r of the ECG is taken for uV", path.name, channel.unit)
+        log.warning("SWELL-KW: %s: unit %r of the ECG is taken for uV", path.name, channel.unit)
     return known.get(unit, 1e-3)
 
 

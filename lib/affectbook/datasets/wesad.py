@@ -66,6 +66,7 @@ CARD = Card(
         "reading its terms, and unpack it so that $AFFECTBOOK_DATA/WESAD/S2/S2.pkl exists"
     ),
     citation="schmidt2018wesad",
+    trials=5,
     pitfalls=(
         "One trial per condition: within a subject, a left-out trial takes its class with it.",
         "Baseline is about twice as long as stress, and stress longer than amusement.",
