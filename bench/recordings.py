@@ -3,21 +3,22 @@
 Reading: one WESAD pickle of full size, 5 s windows at 256 Hz. Simulating: the ECG of 30 people, 20
 minutes each, at 700 Hz.
 
-Claim: reading, filtering and resampling each stretch of a recording once takes less time and
-memory than what scripts do: unpickle the file, then filter and resample each window by itself, or
-the whole session with all its gaps. Simulating costs less than neurokit2's dynamical model (both
-follow McSharry et al. 2003; neurokit2 integrates, ours writes the waves down).
+Claim: reading, filtering and resampling each stretch of a recording once takes less time and memory
+than what scripts do: unpickle the file, then filter and resample each window by itself, or the
+whole session with all its gaps. Simulating costs less than neurokit2's dynamical model (both follow
+McSharry et al. 2003; neurokit2 integrates, ours writes the waves down).
 
 Goals: for a subject of 4.2 million samples at 700 Hz about 2 s of CPU time and less than twice the
 file's size in memory, and a tenth of that time for a second call, which finds the windows kept; 30
 simulated people in 2 s of CPU time.
 
 The file holds a simulated ECG, and noise in place of every other signal of a real one (chest:
-acceleration, EMG, EDA, temperature, respiration; wrist: the like at lower rates), as Python 2
-wrote it. Candidates take turns; each round of each is a process of its own. Time is CPU time, memory is the highest resident
-memory (VmHWM) above that before the call. The alternatives run `pickle.load`, which runs what a
-file says; ours does not. Windows differ where a filter meets the edge of a window; that those of
-whole sessions and ours agree but for the edges of stretches is asserted before anything is kept.
+acceleration, EMG, EDA, temperature, respiration; wrist: the like at lower rates), as Python 2 wrote
+it. Candidates take turns; each round of each is a process of its own. Time is CPU time, memory is
+the highest resident memory (VmHWM) above that before the call. The alternatives run `pickle.load`,
+which runs what a file says; ours does not. Windows differ where a filter meets the edge of a
+window; that those of whole sessions and ours agree but for the edges of stretches is asserted
+before anything is kept.
 """
 
 from __future__ import annotations
