@@ -17,6 +17,7 @@ from affectbook.datasets.recording import Recording
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 
 FILE = "Data_Preprocessed_P01.mat"
+EXTERNAL = ("external valence", "external arousal")
 NOTHING, NO_REPORT = np.empty((0, 0)), np.empty((1, 0))
 
 
@@ -227,9 +228,9 @@ def test_a_missing_self_report_leaves_the_rating_out(tmp_path, caplog):
     reports[2][0, 1] = np.nan
     write(tmp_path, reports=reports, external=(3, NO_REPORT))
     ratings = [r.ratings for r in read(tmp_path)]
-    assert ratings[0].keys() == ratings[1].keys() == set(amigos.EXTERNAL)
+    assert ratings[0].keys() == ratings[1].keys() == set(EXTERNAL)
     assert "valence" not in ratings[2] and ratings[2]["arousal"] == pytest.approx(2.2)
-    assert not set(amigos.EXTERNAL) & ratings[3].keys()
+    assert not set(EXTERNAL) & ratings[3].keys()
     assert said(caplog) == [
         "AMIGOS: trials without valence or arousal, in no class that needs it: 3 (P01 3)"
     ]

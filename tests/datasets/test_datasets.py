@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from affectbook import cache, datasets, files
+from affectbook import datasets, files
 from affectbook.datasets import _folders, _registry, wesad
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.windows import make_windows
 
 
 @pytest.fixture
@@ -237,28 +240,6 @@ def test_missing_subjects_are_listed_with_the_way_on(tmp_path, make_wesad):
             datasets.load("wesad", tmp_path, wrong)
 
 
-def test_the_same_file_twice_is_one_message(tmp_path, real):
-    for subject in ("00", "01"):
-        for number in (1, 2):
-            name = f"Subject{subject}_{number}.edf"
-            (tmp_path / name).write_bytes(b"signal of 00" + bytes([number]))
-    with pytest.raises(DataFileError, match="Subject01_1.edf; found: the content of Subject00_1"):
-        datasets.content_hash("eegmat", tmp_path, ["00", "01"])
-    assert len(datasets.data_hashes("eegmat", tmp_path, ["01"])) == 2
-
-
-@pytest.mark.parametrize("where", ["is_file", "iterdir", "sha256"])
-def test_what_may_not_be_read_is_one_message(tmp_path, make_wesad, monkeypatch, where):
-    make_wesad(tmp_path, "S2")
-
-    def refuse(*args: object) -> None:
-        raise PermissionError(13, "Permission denied", "S2.pkl")
-
-    monkeypatch.setattr(cache if where == "sha256" else Path, where, refuse)
-    with pytest.raises(DataFileError, match="WESAD: the system refuses a file .*Permission denied"):
-        datasets.load("wesad", tmp_path, ["S2"]).identity()
-
-
 def test_subjects_come_once_and_in_the_order_asked_for(tmp_path, make_wesad):
     make_wesad(tmp_path, "S2", "S3")
     order = [r.subject for r in datasets.load("wesad", tmp_path, ["S3", "S2", "S3"])]
@@ -400,3 +381,54 @@ def test_hashes_cover_what_is_read(tmp_path, make_wesad):
     assert one != both == datasets.content_hash("wesad", tmp_path, ["S3", "S2"])
     wesad.write_subject(tmp_path, "S2", np.zeros(14000), np.arange(14000) % 5)
     assert datasets.content_hash("wesad", tmp_path, ["S2"]) != one
+
+
+# Trials in a twin of two people, where the card gives no number for all: of P02, one has a gap.
+TRIALS = {
+    "amigos": {"P01": 16, "P02": 15},
+    "mci": {"S1": 6, "S2": 6},
+    "swell": {"pp1": 3, "pp2": 3},
+}
+
+
+def by_hand(rule: datasets.LabelRule | datasets.RatingRule, one: datasets.Recording) -> int | None:
+    """Return the class that the words of a rule give to a recording."""
+    if isinstance(rule, datasets.LabelRule):
+        told = rule.conditions.get(one.condition)
+        return None if told is None else rule.classes.index(told)
+    rating, relation, threshold = rule.name.split()
+    if rating not in one.ratings:
+        return None
+    value = one.ratings[rating]
+    return int(value > float(threshold) or (relation == ">=" and value == float(threshold)))
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_a_twin_of_each_set_becomes_windows(project, name):
+    card, sfreq = datasets.card(name), 64
+    twin = datasets.prepare(name, "simulated", subjects=2)
+    recordings = datasets.load(name, twin)
+    marked = json.loads((twin / "TWIN.json").read_text())["subjects"]
+    assert recordings.subjects == tuple(marked) and len(marked) == 2 < len(card.subjects)
+    ch_names = next(iter(datasets.channels(name).values()))
+    trials, labels, lengths = Counter(), {}, {}
+    for one in recordings:
+        trials[one.subject] += 1
+        assert one.ch_names == ch_names and set(ch_names) <= set(card.channels)
+        assert one.unit in card.unit and f"{one.sfreq:g}" in card.sfreq
+        key = (one.subject, one.session, one.trial)
+        assert key not in lengths, "no two trials have the same name"
+        labels[key] = by_hand(card.label_rules[0], one)
+        lengths[key] = math.ceil(one.signal.shape[1] * sfreq / one.sfreq)
+    assert (card.trials is None) == (name in TRIALS)
+    assert trials == TRIALS.get(name, dict.fromkeys(marked, card.trials))
+    X, y, meta = make_windows(recordings, 2.0, 0.0, sfreq, label_rule=card.label_rules[0])
+    assert X.shape[1:] == (len(ch_names), 2 * sfreq) and np.isfinite(X).all() and X.std() > 0
+    found = meta.assign(y=y).groupby(["subject", "session", "trial"])["y"].agg(["unique", "size"])
+    kept = {key: label for key, label in labels.items() if label is not None}
+    assert {key: list(row["unique"]) for key, row in found.iterrows()} == {
+        key: [label] for key, label in kept.items()
+    }
+    assert found["size"].to_dict() == {key: lengths[key] // (2 * sfreq) for key in kept}
+    left_out = {key for key, label in labels.items() if label is None}
+    assert all("meditation" in key[2] or key[0] == "P02" for key in left_out), "said by the rule"

@@ -91,23 +91,6 @@ def test_reads_what_was_written(tmp_path, place, channels, rows, part, cut):
         )
 
 
-@pytest.mark.parametrize("channels", ["eeg", "peripheral"])
-def test_python_and_matlab_files_give_the_same_recordings(twin, tmp_path, channels):
-    raw = _pickles.load_arrays(twin / PYTHON)
-    arrays = {n: _pickles.array_at(raw, twin / PYTHON, n) for n in ("data", "labels")}
-    write(small(tmp_path), arrays, Path("data_preprocessed_matlab/s01.mat"))
-    shutil.copy(twin / deap.TABLE, tmp_path)
-    pairs = zip(
-        datasets.load("deap", twin, ["s01"], channels=channels),
-        datasets.load("deap", tmp_path, ["s01"], channels=channels),
-        strict=True,
-    )
-    for left, right in pairs:
-        np.testing.assert_array_equal(left.signal, right.signal)
-        for field in ("subject", "session", "trial", "ratings", "ch_names", "sfreq", "unit"):
-            assert getattr(left, field) == getattr(right, field), field
-
-
 def test_the_default_is_the_eeg_of_the_stimulus_and_units_are_told(tmp_path):
     write(small(tmp_path), content())
     first = next(iter(datasets.load("deap", tmp_path)))
@@ -231,26 +214,6 @@ def test_a_quadrant_is_two_halves(valence, arousal):
 def test_wrong_content_is_one_message(tmp_path, path, changed, words):
     write(small(tmp_path), content() | changed, path)
     assert "do: " in refused(tmp_path, path.name, *words)
-
-
-@pytest.mark.parametrize("path", [PYTHON, Path("s01.mat")], ids=["pickle", "matlab"])
-@pytest.mark.parametrize("form", ["whole labels", "big-endian", "Fortran order", "extra keys"])
-def test_other_forms_of_the_same_numbers_are_read_alike(tmp_path, path, form):
-    written = content()
-    written["labels"] = np.floor(written["labels"])
-    changed = {
-        "whole labels": {"labels": written["labels"].astype(np.uint8)},
-        "big-endian": {name: array.astype(">f8") for name, array in written.items()},
-        "Fortran order": {name: np.asfortranarray(array) for name, array in written.items()},
-        "extra keys": {"notes": np.arange(3.0)},
-    }[form]
-    write(small(tmp_path / "plain"), written, path)
-    write(small(tmp_path / "other"), written | changed, path)
-    pairs = zip(*(deap.read(tmp_path / one, ["s01"]) for one in ("plain", "other")), strict=True)
-    for plain, other in pairs:
-        np.testing.assert_array_equal(plain.signal, other.signal)
-        assert other.signal.dtype == np.dtype("f4") and other.signal.dtype.isnative
-        assert plain.ratings == other.ratings
 
 
 def test_a_real_file_must_be_as_large_and_as_long_as_the_set_says(tmp_path):

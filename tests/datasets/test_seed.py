@@ -139,17 +139,6 @@ def test_the_folder_is_found_in_any_case(copy, name):
     assert seed.subjects_in(copy) == ("1",) and len(list(seed.read(copy, ["1"]))) == 45
 
 
-def test_both_generations_of_names_give_the_same_recordings(tmp_path):
-    options = {"subjects": 2, "seconds": 1}
-    new = seed.make_twin(tmp_path / "new", **options)
-    old = seed.make_twin(tmp_path / "old", naming="person", **options)
-    pairs = zip(datasets.load("seed", new), datasets.load("seed", old), strict=True)
-    for left, right in pairs:
-        np.testing.assert_array_equal(left.signal, right.signal)
-        for field in ("subject", "session", "trial", "condition", "ch_names", "sfreq", "unit"):
-            assert getattr(left, field) == getattr(right, field), field
-
-
 def test_files_directly_in_the_folder_and_stray_ones(copy):
     folder = (copy / PLACE).rename(copy / "SEED")
     for name in ("readme.txt", "1_20131027.mat.part", "._1_20131027.mat", "16_20131027.mat",

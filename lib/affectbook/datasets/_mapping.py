@@ -28,6 +28,7 @@ from affectbook.errors import DataFileError, DataNotFoundError
 MAPPING = "mapping.toml"
 WHITESPACE = "whitespace"
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
+_TAIL = 2**16  # bytes, enough for the last two rows
 _SUBJECT = r"(?!\.)[^/]+?"  # file systems keep files of their own whose names begin with a dot
 log = logging.getLogger(__name__)
 
@@ -258,8 +259,20 @@ class Layout:
         named = mapping[key] if isinstance(mapping[key], list) else [mapping[key]]
         top = [str(name).strip() for name in self.frame(path, mapping, first_row=True).iloc[0]]
         places = [self._place(path, key, column, top, mapping["header"]) for column in named]
+        self._check_end(path, mapping)
         frame = self.frame(path, mapping, usecols=sorted(set(places)), dtype=np.float32)
         return self.numbers(path, key, frame[places])
+
+    def _check_end(self, path: Path, mapping: dict[str, Any]) -> None:
+        """Refuse a file that ends within a row: pandas looks at the columns wanted alone."""
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _TAIL))
+            rows = stream.read().decode("utf-8", "replace").splitlines()[-2:]
+        own = mapping["delimiter"]
+        widths = [len(row.split(None if own == WHITESPACE else own)) for row in rows]
+        if len(set(widths)) > 1 and rows[1].strip():
+            found, expected = f"{widths[1]} columns", f"{widths[0]}, as in the row before"
+            raise self.wrong(path, "the last row", found, expected)
 
     def _place(self, path: Path, key: str, column: str | int, top: list[str], header: bool) -> int:
         """Return the number of a column, of which the first row may hold the name."""

@@ -64,7 +64,7 @@ CARD = Card(
     title=TITLE,
     tier="licensed",
     subjects=tuple(f"P{number:02d}" for number in range(1, 41)),
-    trials_per_subject="16 short videos, which are read, and 4 long ones, which videos= asks for",
+    trials_per_subject="16: each short video once, but for gaps; 4 long videos with videos=",
     channels=tuple(name for kind in CHANNELS.values() for name in kind),
     sfreq="128 Hz",
     unit="a.u. (ECG, GSR), uV (EEG)",
@@ -74,7 +74,7 @@ CARD = Card(
         quadrants(">=", 5),
     ),
     licence="end-user licence agreement, to be signed; no redistribution",
-    size="was not verified",
+    size="not found",
     obtain=(
         "sign the agreement at https://www.eecs.qmul.ac.uk/mmv/datasets/amigos/download.html and "
         "unpack the preprocessed files so that $AFFECTBOOK_DATA/amigos/Data_Preprocessed_P01.mat "

@@ -69,7 +69,7 @@ CARD = Card(
     trials_per_subject="18: each film once",
     channels=(*CHANNELS["ecg"], *CHANNELS["eeg"]),
     sfreq="ECG 256 Hz, EEG 128 Hz",
-    unit="the file seems to state none (unverified): ECG is given as a.u., EEG is taken as uV",
+    unit="a.u. (ECG), uV (EEG)",
     label_rules=(
         *_rules("valence"),
         *_rules("arousal"),
@@ -77,7 +77,7 @@ CARD = Card(
         quadrants(">", 3),
     ),
     licence="an end-user licence agreement, on request at Zenodo; no redistribution",
-    size="one file, its size unverified; over 2 GB of memory while it is converted, once",
+    size="one file, size not found; over 2 GB of memory while it is converted, once",
     obtain=(
         "ask for access at https://zenodo.org/records/546113 and put the file at "
         "$AFFECTBOOK_DATA/DREAMER/DREAMER.mat"
@@ -91,8 +91,9 @@ CARD = Card(
         "With >= 3 as high the classes are very uneven.",
         "The five classes of HCMNet's published code are shifted for who never gave a 1.",
         "The EEG is said to sit on a large offset, near 4200 (unverified): take the mean off.",
+        "The file seems to state no unit (unverified): EEG is taken as uV, ECG is given as a.u.",
         "The two leads of the ECG are called ECG1 and ECG2 here, by their column; which leads they "
-        "are, and their unit, was not found in the file (unverified).",
+        "are was not found in the file (unverified).",
         "Windows of one film in training and test share the film, the moment and the label.",
         "The file must be loaded whole; a machine needs over 2 GB free for that, once.",
     ),

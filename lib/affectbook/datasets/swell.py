@@ -71,7 +71,7 @@ CARD = Card(
     tier="licensed",
     subjects=tuple(f"pp{number}" for number in range(1, 26)),
     trials_per_subject=(
-        "3 blocks, each with its minutes of relaxation; 20 of the files are left out by default"
+        "up to 3: a block each, and its minutes of relaxation; 20 files are left out by default"
     ),
     channels=("ECG",),
     sfreq="2048 Hz",
@@ -91,7 +91,7 @@ CARD = Card(
         ),
     ),
     licence="CC BY-NC-SA 4.0, as others quote the publisher: non-commercial, share alike",
-    size="not known; a block of 45 minutes in 8 channels is about 180 MB",
+    size="not found; 45 minutes in 8 channels are about 180 MB",
     obtain=(
         "log in at https://doi.org/10.17026/dans-x55-69zp (DANS) and put the folders "
         f"'{MOBI}' and '{TABLE}' into $AFFECTBOOK_DATA/swell"

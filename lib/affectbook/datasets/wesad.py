@@ -7,6 +7,8 @@ the same layout, which makes the simulated twin, stands beside the reader.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,8 @@ BVP_SFREQ = 64.0
 CODES = {1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
 LAST_CODE = 7
 CHANNELS = {"ecg": ("ECG",)}
+TIMES = {"baseline": 1, "stress": 1, "amusement": 1, "meditation": 2}
+log = logging.getLogger(__name__)
 
 _SAME = {name: name for name in CODES.values()}
 _AFFECT = ("baseline", "stress", "amusement")
@@ -109,6 +113,7 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
     """
     for subject in subjects:
         ecg, label = _arrays(_file(folder, subject), subject)
+        _check_count(subject, label)
         count = dict.fromkeys(CODES, 0)
         for code, start, stop in _stretches(label):
             count[code] += 1
@@ -131,6 +136,14 @@ def _stretches(label: np.ndarray) -> Iterator[tuple[int, int, int]]:
     for start, stop in zip([0, *edges], [*edges, len(label)], strict=True):
         if int(label[start]) in CODES:
             yield int(label[start]), int(start), int(stop)
+
+
+def _check_count(subject: str, label: np.ndarray) -> None:
+    """Warn of conditions that a subject has more or fewer times than the card says."""
+    found = Counter(CODES[code] for code, _, _ in _stretches(label))
+    other = [f"{name} {found[name]} times" for name, times in TIMES.items() if found[name] != times]
+    if other:
+        log.warning("WESAD: %s has %s, unlike what the card says", subject, ", ".join(other))
 
 
 def _arrays(path: Path, subject: str) -> tuple[np.ndarray, np.ndarray]:
