@@ -58,12 +58,15 @@ def figure(
     theme()
     rules = [rule for rule in rules if rule.name in classes]
     fig, (left, right) = plt.subplots(
-        1, 2, figsize=(WIDTH, 0.36 * len(rules) + 1.7), sharey=True, width_ratios=(1.2, 1)
+        1, 2, figsize=(WIDTH, 0.33 * len(rules) + 2.0), sharey=True, width_ratios=(1.2, 1)
     )
     words = _draw_shares(left, classes, rules)
     words += _draw_scores(right, rows, rules)
     left.set_yticks(range(len(rules)), [f"{rule.name}" for rule in rules], fontsize=8)
     left.set_ylim(len(rules) - 0.5, -0.5)
+    left.set_title("lowest class on the left", fontsize=10)
+    right.set_title("new people", fontsize=10)
+    fig.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     title = f"{card.title} ({tier}): {len(classes)} trials under {len(rules)} label rules"
     fig.suptitle(title, fontsize=11)
     return fig, f"{title}. {' '.join(words)}"
@@ -81,7 +84,7 @@ def _draw_shares(ax: Axes, classes: pd.DataFrame, rules: Sequence[Rule]) -> list
         ):
             ax.barh(row, share, left=start, color=colour, edgecolor="white", height=0.75)
         words.append(f"{rule.name}: {', '.join(f'{share:.0f} %' for share in shares)}.")
-    ax.set(xlim=(0, 100), xlabel="trials in each class, lowest first (%)")
+    ax.set(xlim=(0, 100), xlabel="trials in each class (%)")
     ax.grid(axis="y", visible=False)
     return words
 
@@ -106,7 +109,6 @@ def _draw_scores(ax: Axes, rows: pd.DataFrame, rules: Sequence[Rule]) -> list[st
                     label=name_of(estimator))  # fmt: skip
         told = (f"{rules[row].name} {score.value:.0%}" for row, score in found)
         words.append(f"{name_of(estimator)}: {', '.join(told)}.")
-    ax.set(xlim=(0, 100), xlabel="balanced accuracy on new people (%)")
-    ax.legend(fontsize=8, loc="lower right")
+    ax.set(xlim=(0, 100), xlabel="balanced accuracy (%)")
     ax.grid(axis="y", visible=False)
     return words

@@ -91,7 +91,7 @@ def figure(rows: pd.DataFrame, title: str, chance: float) -> Drawn:
     theme()
     table, later = scores(rows), adapted(rows)
     fig, (left, right) = plt.subplots(
-        1, 2, figsize=(WIDTH, 4.6), width_ratios=(1.5, 1), sharey=False
+        1, 2, figsize=(WIDTH, 4.6), width_ratios=(1.35, 1), sharey=False
     )
     words = _draw_pairs(left, table[~table["placebo"]], chance)
     words += _draw_adapting(right, later, chance)
@@ -148,6 +148,6 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             first, last = 100 * own["value"].iloc[0], 100 * own["value"].iloc[-1]
             words.append(f"{name}: from {first:.0f} to {last:.0f} %.")
     chance_line(ax, chance)
-    ax.set(ylim=(0, 100), xlabel="of each trial adapted to (%)")
+    ax.set(ylim=(0, 100), xlabel="share adapted to (%)")
     ax.set_title("tested on the later half", fontsize=10)
     return words

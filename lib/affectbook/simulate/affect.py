@@ -44,7 +44,7 @@ _REPORTED = {
 }
 _QUADRANTS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 # Own streams of the generator, apart from those of the signals.
-_STIMULI, _FELT, _REPORT = 9001, 9002, 9003
+_STIMULI, _FELT, _REPORT, _STYLE = 9001, 9002, 9003, 9005
 
 
 def stimuli(n_trials: int, *, seed: int = 0) -> tuple[Affect, ...]:
@@ -75,6 +75,9 @@ def self_report(
 ) -> dict[str, float]:
     """Return how a subject rates a state.
 
+    People use a scale in their own ways: some never touch its ends, some lean to one side. That is
+    drawn once for each subject and dimension.
+
     Parameters
     ----------
     state
@@ -96,12 +99,22 @@ def self_report(
     unknown = [name for name in dimensions if name not in _REPORTED]
     if unknown:
         raise ParameterError(f"unknown dimensions {unknown}; known: {', '.join(_REPORTED)}")
+    styles = _styles(subject_index, seed)
     rng = np.random.default_rng([seed, subject_index, _REPORT, trial_index])
     noise = dict(zip(_REPORTED, rng.standard_normal(len(_REPORTED)).tolist(), strict=True))
     report = {}
     for name in dimensions:
         of_valence, of_arousal, spread = _REPORTED[name]
         place = of_valence * state.valence + of_arousal * state.arousal + spread * noise[name]
-        value = low + (high - low) * (float(np.clip(place, -1, 1)) + 1) / 2
+        width, lean = styles[name]
+        place = width * float(np.clip(place, -1, 1)) + lean * (1 - width)
+        value = low + (high - low) * (place + 1) / 2
         report[name] = float(round(value)) if whole else value
     return report
+
+
+def _styles(subject_index: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Return how much of the scale a subject uses, and where, from -1 to 1, by dimension."""
+    rng = np.random.default_rng([seed, subject_index, _STYLE])
+    drawn = rng.uniform((0.55, -1.0), (1.0, 1.0), (len(_REPORTED), 2))
+    return dict(zip(_REPORTED, map(tuple, drawn.tolist()), strict=True))
