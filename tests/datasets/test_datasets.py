@@ -187,6 +187,8 @@ def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkey
     for place in (project / "elsewhere" / "eegmat", project / "data" / "eegmat"):
         assert str(place) in str(caught.value)
     assert "-p dataset eegmat -p tier simulated" in str(caught.value)
+    with pytest.raises(DataNotFoundError, match=r"prepare\('deap', 'simulated'\)"):
+        datasets.load("deap")
     assert "physionet.org" in str(caught.value)
 
 
