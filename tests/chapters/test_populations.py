@@ -69,3 +69,8 @@ def test_the_words_say_what_the_figure_shows(drawing):
 def test_a_figure_of_nothing_is_refused():
     with pytest.raises(DataError, match="SWEEP=transfer"):
         populations.figure(crossed().iloc[:0], "nothing", chance=0.5)
+
+
+def test_groups_of_one_set_go_by_their_own_names():
+    assert populations._sides("mci healthy to mci mci") == ("healthy", "mci")
+    assert populations._sides("eegmat to drivedb") == ("eegmat", "drivedb")

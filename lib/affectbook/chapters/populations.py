@@ -102,9 +102,15 @@ def figure(rows: pd.DataFrame, title: str, chance: float) -> Drawn:
     return fig, f"{title}. {' '.join(words)}"
 
 
+def _sides(pair: str) -> tuple[str, str]:
+    """Return the names of both populations, without a set's name where its groups tell enough."""
+    trained, _, tested = pair.partition(" to ")
+    return (trained, tested) if " " not in trained else (trained.split()[1], tested.split()[1])
+
+
 def _label(pair: str, part: pd.DataFrame) -> str:
     """Return populations and how many people are tested, over three lines."""
-    trained, _, tested = pair.partition(" to ")
+    trained, tested = _sides(pair)
     return f"{trained} →\n{tested}\n({part['n_subjects'].max()} people tested)"
 
 
@@ -120,8 +126,10 @@ def _draw_pairs(ax: Axes, table: pd.DataFrame, chance: float) -> list[str]:
         error[:, own["low"].isna().to_numpy()] = 0
         ax.errorbar(100 * own["value"], y, xerr=error, fmt=MARKS[i], color=f"C{i}", ms=5,
                     capsize=2, label=model)  # fmt: skip
-        told = (f"{p} {100 * v:.0f} %" for p, v in zip(own["populations"], own["value"],
-                                                       strict=True))  # fmt: skip
+        told = (
+            f"{' to '.join(_sides(pair))} {100 * value:.0f} %"
+            for pair, value in zip(own["populations"], own["value"], strict=True)
+        )
         words.append(f"{model}: {', '.join(told)}.")
     ax.axvline(100 * chance, ls="--", color="0.35", lw=1.3, label="chance")
     labels = [_label(pair, results.select(table, populations=pair)) for pair in pairs]
@@ -139,7 +147,7 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             own = results.select(later, populations=pair, placebo=placebo).sort_values("percent")
             if own.empty:
                 continue
-            name = pair + (", coin flips" if placebo else ", adapted")
+            name = " to ".join(_sides(pair)) + (", coin flips" if placebo else ", adapted")
             look = {"ls": ":" if placebo else "-", "marker": MARKS[i], "color": f"C{i + 4}",
                     "mfc": "white" if placebo else f"C{i + 4}"}  # fmt: skip
             ax.plot(own["percent"], 100 * own["value"], label=name, **look)
