@@ -36,8 +36,8 @@ def test_the_overview_names_all_and_leads_to_them(text):
     page, _ = text
     table = page.split("\n\n")[0]
     anchors = re.findall(r"\(#([\w-]+)\)", table)
-    headings = re.findall(r"^### (.*)$", page, flags=re.MULTILINE)
-    assert len(anchors) == len(headings) == len(datasets.names())
+    targets = re.findall(r"^\(([\w-]+)\)=\n### ", page, flags=re.MULTILINE)
+    assert anchors == targets == [f"data-{name}" for name in datasets.names()]
     assert "ECG 2, EEG 14" in table and "| deap |" not in table
 
 

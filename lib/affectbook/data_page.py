@@ -27,7 +27,8 @@ def fragment(folder: Path) -> str:
     cards = [datasets.card(name) for name in datasets.names()]
     parts = [overview(cards)]
     for card in cards:
-        parts.append(f"### {card.title}\n\n{_figure(card, folder)}\n{_facts(card)}")
+        heading = f"(data-{card.name})=\n### {card.title}"
+        parts.append(f"{heading}\n\n{_figure(card, folder)}\n{_facts(card)}")
     return "\n".join(parts)
 
 
@@ -35,7 +36,7 @@ def overview(cards: Iterable[datasets.Card]) -> str:
     """Return one line per data set: what it holds, how many people, and who may have it."""
     lines = [
         {
-            "set": f"[{card.title}](#{_anchor(card)})",
+            "set": f"[{card.title}](#data-{card.name})",
             "in parameters": f"`{card.name}`",
             "people": len(card.subjects),
             "signals": ", ".join(kinds_of(card.name)),
@@ -52,12 +53,6 @@ def kinds_of(name: str) -> list[str]:
     channels = datasets.channels(name)
     words = {"ecg": "ECG", "eeg": "EEG", "gsr": "GSR"}
     return [f"{words.get(kind, kind)} {len(names)}" for kind, names in channels.items()]
-
-
-def _anchor(card: datasets.Card) -> str:
-    """Return the anchor that MyST gives a heading."""
-    kept = (c if c.isalnum() or c == "-" else "-" if c == " " else "" for c in card.title.lower())
-    return "".join(kept)
 
 
 def _facts(card: datasets.Card) -> str:
