@@ -25,7 +25,7 @@ def test_every_set_has_its_card_and_its_figure(text, name):
     part = page.split(f"### {card.title}\n")[1].split("\n### ")[0]
     assert f"`{name}`" in part and f"{{cite}}`{card.citation}`" in part
     for rule in card.label_rules:
-        assert rule.name.replace(">", "&gt;") in part
+        assert f"`{rule.name}`" in part
     assert part.count("\n- ") == len(card.pitfalls)
     assert (folder / f"data_{name}.png").stat().st_size > 5000
     (alt,) = re.findall(r":alt: (.*)\n", part)

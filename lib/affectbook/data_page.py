@@ -72,11 +72,11 @@ def _facts(card: datasets.Card) -> str:
     table = markdown(pd.DataFrame(facts.items(), columns=["", " "]))
     rules = [
         {"label rule": f"`{rule.name}`", "target": rule.target,
-         "classes": ", ".join(rule.classes), "meaning": rule.meaning}
+         "classes": "; ".join(rule.classes), "meaning": html.escape(rule.meaning, quote=False)}
         for rule in card.label_rules
     ]  # fmt: skip
     pitfalls = "".join(f"- {html.escape(line, quote=False)}\n" for line in card.pitfalls)
-    return f"{table}\n{markdown(pd.DataFrame(rules))}\nPitfalls:\n\n{pitfalls}"
+    return f"{table}\n{markdown(pd.DataFrame(rules), escaped=False)}\nPitfalls:\n\n{pitfalls}"
 
 
 def _figure(card: datasets.Card, folder: Path) -> str:
