@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from affectbook import files
+from affectbook.datasets._folders import twin_of
 from affectbook.errors import DataFileError, DataNotFoundError
 
 MAPPING = "mapping.toml"
@@ -216,9 +217,10 @@ class Layout:
             if match and path.is_file():
                 yield match.groupdict(), path
 
-    def say_unverified(self) -> None:
-        """Log that nobody could verify how the set is read."""
-        log.warning(
+    def say_unverified(self, folder: Path) -> None:
+        """Log that nobody could verify how the set is read; of a twin it is known."""
+        log.log(
+            logging.WARNING if twin_of(folder) is None else logging.INFO,
             "%s: layout unverified, it is read as its %s says, which this project could not hold "
             "against the published files", self.title, MAPPING,
         )  # fmt: skip

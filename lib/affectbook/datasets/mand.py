@@ -118,7 +118,7 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
 def _recordings(
     folder: Path, mapping: dict, subjects: tuple[str, ...], channels: str
 ) -> Iterator[Recording]:
-    LAYOUT.say_unverified()
+    LAYOUT.say_unverified(folder)
     key, unit = ("ecg_column", "mV") if channels == "ecg" else ("eeg_columns", "uV")
     scale = _mapping.factor(mapping[f"{channels}_unit"], unit)
     for subject in subjects:

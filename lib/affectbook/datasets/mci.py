@@ -151,7 +151,7 @@ def _checked(folder: Path) -> dict:
 def _recordings(
     folder: Path, mapping: dict, subjects: tuple[str, ...], population: str
 ) -> Iterator[Recording]:
-    LAYOUT.say_unverified()
+    LAYOUT.say_unverified(folder)
     for subject in subjects:
         path = _file(folder, mapping, subject)
         if population != "all" and _population(path, mapping) != population:
