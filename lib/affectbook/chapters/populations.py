@@ -119,9 +119,9 @@ def _draw_pairs(ax: Axes, table: pd.DataFrame, chance: float) -> list[str]:
     table = table.sort_values(["across"], kind="stable")
     pairs, words = list(table["populations"].unique()), []
     models = [name for name in MODELS.values() if name in set(table["model"])]
-    for i, model in enumerate(models):
-        own = results.select(table, model=model)
-        y = own["populations"].map(pairs.index) + 0.15 * (i - (len(models) - 1) / 2)
+    for row, model in enumerate(models):
+        own, i = results.select(table, model=model), list(MODELS.values()).index(model)
+        y = own["populations"].map(pairs.index) + 0.15 * (row - (len(models) - 1) / 2)
         error = bars(100 * own["value"], 100 * own["low"], 100 * own["high"])
         error[:, own["low"].isna().to_numpy()] = 0
         ax.errorbar(100 * own["value"], y, xerr=error, fmt=MARKS[i], color=f"C{i}", ms=5,
