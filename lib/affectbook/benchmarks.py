@@ -124,13 +124,15 @@ def windows_per_second(measured: pd.DataFrame) -> pd.DataFrame:
 def recordings(measured: pd.DataFrame) -> pd.DataFrame:
     """Return what each way from a subject's file to its windows takes, ours first."""
     own = _on(measured, "cpu").dropna(subset="file_mb")
+    shares = own["peak_mb"] / own["file_mb"]
     return pd.DataFrame(
         {
             "way": own["candidate"],
             "time, ours = 1": [f"{ratio:.2g}" for ratio in own["ratio"]],
             "CPU seconds": [f"{seconds:.2g}" for seconds in own["seconds"]],
             "peak memory": [f"{peak:.0f} MB" for peak in own["peak_mb"]],
-            "of the file": [f"{share:.2g} x" for share in own["peak_mb"] / own["file_mb"]],
+            "rounds apart": [f"{spread:.0%}" for spread in own["spread"]],
+            "memory / size of the file": [f"{share:.2g} x" for share in shares],
         }
     )
 

@@ -38,7 +38,7 @@ def overview(cards: Iterable[datasets.Card]) -> str:
         {
             "set": f"[{card.title}](#data-{card.name})",
             "in parameters": f"`{card.name}`",
-            "people": len(card.subjects),
+            "subjects": len(card.subjects),
             "signals": ", ".join(kinds_of(card.name)),
             "labels": ", ".join(dict.fromkeys(rule.target for rule in card.label_rules)),
             "tier": card.tier,

@@ -174,7 +174,7 @@ def make_windows(
     overlap: float,
     sfreq: float,
     *,
-    label_rule: LabelRule | RatingRule,
+    label_rule: LabelRule | RatingRule | str,
     band: Band = (0.5, None),
     per_trial: int | None = None,
 ) -> Windows:
@@ -193,7 +193,8 @@ def make_windows(
     sfreq
         Rate of the windows in Hz.
     label_rule
-        Turns a recording into a class id; recordings it leaves out are skipped.
+        Turns a recording into a class id; recordings it leaves out are skipped. For recordings of
+        `datasets.load` its name does.
     band
         Edges in Hz of the filter, applied once to each whole recording.
     per_trial
@@ -202,10 +203,14 @@ def make_windows(
     Raises
     ------
     ParameterError
-        If `seconds`, `overlap`, `sfreq` or `per_trial` make no window.
+        If `seconds`, `overlap`, `sfreq` or `per_trial` make no window, or `label_rule` names none.
     DataError
         If no recording gives a window, or recordings differ in channels.
     """
+    if isinstance(label_rule, str):
+        if not hasattr(recordings, "rule"):
+            raise ParameterError(f"label_rule {label_rule!r} is a name; hand over the rule itself")
+        label_rule = recordings.rule(label_rule)
     plan = _Plan(seconds, overlap, sfreq, label_rule, band, per_trial)
     if not hasattr(recordings, "identity"):
         return _collected(recordings, plan)

@@ -27,6 +27,8 @@ def crossed() -> pd.DataFrame:
             scores_of(like_everyone(12, own), dataset="a to a", **told),
             scores_of(like_everyone(2, other), dataset="a to b", protocol=ACROSS, **told),
         ]
+    parts.append(scores_of(like_everyone(2, 0.6), dataset="a to b", protocol=ACROSS, placebo=True,
+                           estimator="hrv_logistic", variant="", scale="transfer"))  # fmt: skip
     for share, value, placebo in ((0, 0.56, False), (17, 0.6, False), (50, 0.8, False),
                                   (0, 0.5, True), (50, 0.78, True)):  # fmt: skip
         parts.append(scores_of(
@@ -38,6 +40,9 @@ def crossed() -> pd.DataFrame:
 
 def test_scores_are_told_apart_by_populations_and_model():
     table = populations.scores(crossed())
+    coins = table[table["placebo"]]
+    assert list(coins["value"]) == [0.6]
+    table = table[~table["placebo"]]
     assert len(table) == 6, "the majority class is a line, not a model"
     across = table[table["across"]].set_index("model")["value"]
     assert across.to_dict() == pytest.approx(
@@ -61,8 +66,9 @@ def test_the_words_say_what_the_figure_shows(drawing):
         "a →\na\n(12 people tested)", "a →\nb\n(2 people tested)",
     ]  # fmt: skip
     assert "HCMNet: a to a 70 %, a to b 56 %." in alt
-    assert "a to b, adapted: from 56 to 80 %." in alt
-    assert "a to b, coin flips: from 50 to 78 %." in alt
+    assert "a to b, labels (1 seeds): from 56 to 80 %." in alt
+    assert "a to b, coin flips (1 seeds): from 50 to 78 %." in alt
+    assert "On coin flips, HRV + logistic regression, a to b: 60 %." in alt
     assert left.get_xlabel() and right.get_xlabel()
 
 

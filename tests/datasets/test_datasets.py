@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectbook import datasets, files
+from affectbook import datasets, files, windows
 from affectbook.datasets import _folders, _registry, wesad
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 from affectbook.windows import make_windows
@@ -117,7 +117,8 @@ def test_a_data_set_may_be_named_with_channels(spec, parsed):
     [
         ("wesad:eeg", "did you mean 'ecg'.*known: ecg, ECG"),
         ("wesad:", "unknown channels of wesad"),
-        ("eegmat:Fp1,ECG", "all of one kind"),
+        ("eegmat:Fp1,ECG", "several kinds; read one kind after the other: ecg: ECG; eeg: Fp1"),
+        ("eegmat:fp1", "did you mean 'Fp1'"),
         ("eegmat:Fp1,Fp9", "unknown channels.*'Fp1,Fp9'"),
         ("eggmat:eeg", "unknown data set 'eggmat'; did you mean 'eegmat'"),
     ],
@@ -187,6 +188,8 @@ def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkey
     for place in (project / "elsewhere" / "eegmat", project / "data" / "eegmat"):
         assert str(place) in str(caught.value)
     assert "-p dataset eegmat -p tier simulated" in str(caught.value)
+    with pytest.raises(DataNotFoundError, match="-p dataset dreamer -p tier simulated -p target v"):
+        datasets.load("dreamer")
     with pytest.raises(DataNotFoundError, match=r"prepare\('deap', 'simulated'\)"):
         datasets.load("deap")
     assert "physionet.org" in str(caught.value)
@@ -352,6 +355,53 @@ def test_no_tier_stands_in_for_another(project, tmp_path, quick_twin, make_wesad
         datasets.prepare("eegmat", "licensed")
     with pytest.raises(ParameterError, match="did you mean 'simulated'"):
         datasets.prepare("wesad", "simulate")
+
+
+def test_a_twin_without_its_mark_is_refused(project, monkeypatch):
+    monkeypatch.setattr(wesad, "make_twin", lambda folder, **dials: (folder / "file").touch())
+    with pytest.raises(ParameterError, match="left no mark"):
+        datasets.prepare("wesad", "simulated")
+    assert not list((project / "build" / "twins" / "wesad").iterdir())
+
+
+def test_a_twin_that_is_found_where_data_are_looked_for_is_told(project, quick_twin, caplog):
+    twin = datasets.prepare("wesad", "simulated", subjects=1)
+    (project / "data").mkdir()
+    twin.rename(project / "data" / "wesad")
+    datasets.load("wesad")
+    assert "WESAD: what was found is a simulated twin" in caplog.text
+    caplog.clear()
+    datasets.load("wesad", project / "data" / "wesad")
+    assert not caplog.text, "whoever names the folder knows"
+
+
+def test_an_unverified_layout_stands_in_the_first_line(project):
+    twin = datasets.prepare("mand", "simulated", subjects=1)
+    assert "unverified" not in datasets.describe("mand", "simulated", twin)
+    (twin / "TWIN.json").unlink()
+    assert ", layout unverified |" in datasets.describe("mand", "licensed", twin)
+
+
+def test_a_rule_is_found_by_its_name(project, quick_twin):
+    twin = datasets.prepare("wesad", "simulated", subjects=1)
+    recordings = datasets.load("wesad", twin)
+    assert recordings.rule("stress_binary") is wesad.CARD.label_rules[2]
+    named, given = (
+        windows.make_windows(recordings, 1, 0, 128, label_rule=rule)
+        for rule in ("stress_binary", wesad.CARD.label_rules[2])
+    )
+    assert set(named.y) == {0, 1} and np.array_equal(named.y, given.y)
+    with pytest.raises(ParameterError, match="did you mean 'stress_binary'"):
+        windows.make_windows(recordings, 1, 0, 128, label_rule="stress_binry")
+    with pytest.raises(ParameterError, match="hand over the rule itself"):
+        windows.make_windows(list(recordings), 1, 0, 128, label_rule="stress_binary")
+
+
+def test_windows_follow_the_code_that_reads(project, quick_twin, monkeypatch):
+    recordings = datasets.load("wesad", datasets.prepare("wesad", "simulated", subjects=1))
+    before = recordings.identity()
+    monkeypatch.setattr(datasets, "code_hash", lambda path: f"other {path.name}")
+    assert recordings.identity() != before
 
 
 def test_the_code_of_a_set_is_its_own():

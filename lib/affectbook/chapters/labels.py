@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from affectbook import results
-from affectbook.chapters.shared import bars
+from affectbook.chapters.shared import LOOKS, bars
 from affectbook.datasets import Card, LabelRule, RatingRule, Recording
 from affectbook.figures import MARKS, WIDTH, Drawn, name_of, theme
 
@@ -65,7 +65,8 @@ def figure(
     left.set_yticks(range(len(rules)), [f"{rule.name}" for rule in rules], fontsize=8)
     left.set_ylim(len(rules) - 0.5, -0.5)
     left.set_title("lowest class on the left", fontsize=10)
-    right.set_title("new people", fontsize=10)
+    seeds = ", ".join(str(seed) for seed in sorted(rows["seed"].unique())) if len(rows) else ""
+    right.set_title(f"new people (recorded, seed {seeds})" if seeds else "no scores", fontsize=10)
     fig.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     title = f"{card.title} ({tier}): {len(classes)} trials under {len(rules)} label rules"
     fig.suptitle(title, fontsize=11)
@@ -96,12 +97,13 @@ def _draw_scores(ax: Axes, rows: pd.DataFrame, rules: Sequence[Rule]) -> list[st
         chance = 100 / len(rule.classes)
         ax.plot([chance, chance], [row - 0.4, row + 0.4], color="0.35", ls="--", lw=1.3,
                 label=None if row else "chance")  # fmt: skip
-    for i, estimator in enumerate(rows["estimator"].unique() if len(rows) else ()):
+    for number, estimator in enumerate(rows["estimator"].unique() if len(rows) else ()):
+        i = LOOKS.get(estimator, number)
         own = results.select(rows, estimator=estimator)
         found = [(row, results.interval(results.select(own, label_rule=rule.name)))
                  for row, rule in enumerate(rules)]  # fmt: skip
         found = [(row, score) for row, score in found if score.n_subjects]
-        y = np.array([row for row, _ in found]) + 0.18 * (i - 0.5)
+        y = np.array([row for row, _ in found]) + 0.18 * (number - 0.5)
         value = [100 * score.value for _, score in found]
         error = bars(value, *([100 * getattr(score, end) for _, score in found]
                               for end in ("low", "high")))  # fmt: skip

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from affectbook import results
-from affectbook.chapters.shared import bars, chance_line, need
+from affectbook.chapters.shared import LOOKS, bars, chance_line, need
 from affectbook.figures import MARKS, WIDTH, Drawn, name_of, theme
 from affectbook.transfer import ACROSS, ADAPTED
 
@@ -94,6 +94,7 @@ def figure(rows: pd.DataFrame, title: str, chance: float) -> Drawn:
         1, 2, figsize=(WIDTH, 4.6), width_ratios=(1.35, 1), sharey=False
     )
     words = _draw_pairs(left, table[~table["placebo"]], chance)
+    words += _draw_coins(left, table)
     words += _draw_adapting(right, later, chance)
     fig.suptitle(title, fontsize=11)
     handles = {label: handle for ax in (left, right)
@@ -120,7 +121,7 @@ def _draw_pairs(ax: Axes, table: pd.DataFrame, chance: float) -> list[str]:
     pairs, words = list(table["populations"].unique()), []
     models = [name for name in MODELS.values() if name in set(table["model"])]
     for row, model in enumerate(models):
-        own, i = results.select(table, model=model), list(MODELS.values()).index(model)
+        own, i = results.select(table, model=model), _number(model)
         y = own["populations"].map(pairs.index) + 0.15 * (row - (len(models) - 1) / 2)
         error = bars(100 * own["value"], 100 * own["low"], 100 * own["high"])
         error[:, own["low"].isna().to_numpy()] = 0
@@ -139,6 +140,25 @@ def _draw_pairs(ax: Axes, table: pd.DataFrame, chance: float) -> list[str]:
     return words
 
 
+def _number(model: str) -> int:
+    """Return the number of a model's mark and colour."""
+    (key,) = (key for key, name in MODELS.items() if name == model)
+    return 1 if key[1] else LOOKS[key[0]]
+
+
+def _draw_coins(ax: Axes, table: pd.DataFrame) -> list[str]:
+    """Draw what was scored on coin flips as open marks on the same lines."""
+    pairs = [text.get_text() for text in ax.get_yticklabels()]
+    words = []
+    for (pair, model), own in table[table["placebo"]].groupby(["populations", "model"], sort=False):
+        (line,) = (i for i, label in enumerate(pairs) if label == _label(pair, own))
+        look = {"marker": MARKS[_number(model)], "color": f"C{_number(model)}", "mfc": "white"}
+        label = None if words else "the same marks, open: coin flips (1 seed)"
+        ax.plot(100 * own["value"], [line + 0.38] * len(own), ls="", ms=5, label=label, **look)
+        words.append(f"On coin flips, {model}, {pair}: {100 * own['value'].iloc[0]:.0f} %.")
+    return words
+
+
 def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
     """Draw the score on later windows against the share of each trial adapted to."""
     words, pairs = [], list(later["populations"].unique()) if len(later) else []
@@ -147,7 +167,8 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             own = results.select(later, populations=pair, placebo=placebo).sort_values("percent")
             if own.empty:
                 continue
-            name = " to ".join(_sides(pair)) + (", coin flips" if placebo else ", adapted")
+            kind = "coin flips" if placebo else "labels"
+            name = f"{' to '.join(_sides(pair))}, {kind} ({own['n_seeds'].max()} seeds)"
             look = {"ls": ":" if placebo else "-", "marker": MARKS[i], "color": f"C{i + 4}",
                     "mfc": "white" if placebo else f"C{i + 4}"}  # fmt: skip
             ax.plot(own["percent"], 100 * own["value"], label=name, **look)
@@ -156,6 +177,6 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             first, last = 100 * own["value"].iloc[0], 100 * own["value"].iloc[-1]
             words.append(f"{name}: from {first:.0f} to {last:.0f} %.")
     chance_line(ax, chance)
-    ax.set(ylim=(0, 100), xlabel="share adapted to (%)")
+    ax.set(ylim=(0, 100), xlabel="share of windows adapted to (%)", ylabel="balanced accuracy (%)")
     ax.set_title("tested on the later half", fontsize=10)
     return words

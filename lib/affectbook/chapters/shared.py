@@ -29,6 +29,8 @@ CHOICES = {
 
 STAGES = {"probe_after_cnn": "CNN", "probe_after_nlcca": "NLCCA", "probe_after_bissm": "BiSSM"}
 HRV = {"heart_rate": "heart rate", "rmssd": "RMSSD", "sdnn": "SDNN"}
+LOOKS = {"hcmnet": 0, "hrv_logistic": 2, "small_cnn": 3}
+"""Number of mark and colour that an estimator keeps from figure to figure."""
 LOWEST_R2 = -1.0
 """Below this a probe is worse than the mean by far, and how far says nothing more."""
 _ONE_EXPERIMENT = ("paper", "scale", "dataset", "tier", "effect", "label_rule", "seconds")

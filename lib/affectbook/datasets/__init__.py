@@ -73,10 +73,24 @@ class Recordings:
             for recording in self._read():
                 yield recording.pick(self.channels)
 
+    def rule(self, name: str) -> LabelRule | RatingRule:
+        """Return the label rule of this name.
+
+        Raises
+        ------
+        ParameterError
+            If the set has no such rule.
+        """
+        rules = {rule.name: rule for rule in _registry.card(self.name).label_rules}
+        if name not in rules:
+            raise _registry.unknown(f"label rule of {self.name}", name, rules)
+        return rules[name]
+
     def identity(self) -> dict[str, object]:
-        """Return all that the recordings depend on but code: files' hashes, and what is read."""
+        """Return all that the recordings depend on: files and code by their hashes, and choices."""
         return {
             "dataset": self.name,
+            "code": code(self.name),
             "subjects": list(self.subjects),
             "channels": list(self.channels),
             "options": {name: repr(value) for name, value in sorted(self.options.items())},
@@ -124,6 +138,8 @@ def load(
     _registry.check_options(name, options)
     folder = find_root(name, root)
     channels = named if channels is None else channels
+    if root is None and _folders.twin_of(folder) is not None:
+        log.warning("%s: what was found is a simulated twin", card(name).title)
     return Recordings(name, folder, _chosen(name, folder, subjects), channels, options)
 
 
@@ -263,9 +279,13 @@ def _twin(name: str, *, subjects: int, seed: int, effect: float, fingerprint: fl
     module = _registry.module(name)
     dials = {"effect": float(effect), "fingerprint": float(fingerprint)}
     dials |= {"subjects": int(subjects), "seed": int(seed)}
-    return cache.folder(
-        f"twins/{name}", {**dials, "code": code(name)}, lambda made: module.make_twin(made, **dials)
-    )
+
+    def make(folder: Path) -> None:
+        module.make_twin(folder, **dials)
+        if _folders.twin_of(folder) is None:
+            raise ParameterError(f"make_twin of {name} left no mark; end it with mark_twin()")
+
+    return cache.folder(f"twins/{name}", {**dials, "code": code(name)}, make)
 
 
 def code(name: str) -> dict[str, str]:
@@ -291,6 +311,8 @@ def describe(name: str, tier: str, path: str | Path) -> str:
         data += f", channels {channels if isinstance(channels, str) else ' '.join(channels)}"
     if twin:
         data += "".join(f", {key} {twin[key]:g}" for key in ("effect", "fingerprint", "seed"))
+    elif hasattr(module, "LAYOUT"):
+        data += ", layout unverified"
     return f"tier: {tier} | data: {data} | folder: {_folders.shown(name, folder)}"
 
 

@@ -92,9 +92,11 @@ def _named(base: Path, name: str) -> list[Path]:
 
 def _advice(name: str) -> str:
     """Return what a reader without the data can do."""
+    target = _registry.card(name).label_rules[0].target
+    target = "" if target == "condition" else f" -p target {target}"
     # The chapter that there is reads ECG; a set without one is at least there for Python.
     twin = (
-        f'make run PAPER=hcmnet ARGS="-p dataset {name} -p tier simulated"'
+        f'make run PAPER=hcmnet ARGS="-p dataset {name} -p tier simulated{target}"'
         if "ecg" in _registry.module(name).CHANNELS
         else f"affectbook.datasets.prepare({name!r}, 'simulated')"
     )

@@ -37,8 +37,9 @@ _NO_DATA_SET = ("card", "labels", "recording")
 def unknown(what: str, name: object, known: Iterable[str]) -> ParameterError:
     """Return the error for a name that does not exist, with the nearest one that does."""
     known = list(known)
-    near = difflib.get_close_matches(str(name).lower(), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    lower = {one.lower(): one for one in reversed(known)}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
     return ParameterError(f"unknown {what} {name!r}; {hint}known: {', '.join(known) or 'none'}")
 
 
@@ -116,6 +117,11 @@ def kind_of(name: str, channels: str | Iterable[str] | None) -> tuple[str, tuple
     if why := getattr(module(name), "ABSENT", {}).get(asked.lower()):
         raise ParameterError(f"{why}; its kinds of channels: {', '.join(there)}")
     of_all = [one for names_of_kind in there.values() for one in names_of_kind]
+    if wanted and all(one in of_all for one in wanted):
+        raise ParameterError(
+            f"channels {asked!r} of {name} are of several kinds; read one kind after the other: "
+            + "; ".join(f"{kind}: {', '.join(names)}" for kind, names in there.items())
+        )
     raise unknown(f"channels of {name} (all of one kind)", asked, dict.fromkeys([*there, *of_all]))
 
 
