@@ -265,6 +265,17 @@ def test_a_flipped_byte_never_ends_in_another_error(tmp_path_factory, data):
             assert all(np.isfinite(r.signal).all() for r in recordings)
 
 
+def test_a_first_row_that_is_cut_is_one_message(tmp_path):
+    mand.LAYOUT.copy_template(tmp_path)
+    mand.write_subject(tmp_path, "1", signals(n_times=5))
+    path = tmp_path / "1" / "anger.txt"
+    lines = path.read_bytes().split(b"\n")
+    cut = lines[1][: len(lines[1]) // 2].rstrip(b"-.0123456789").rstrip()
+    path.write_bytes(b"\n".join([lines[0], cut, lines[1][len(cut) :].strip(), *lines[2:]]))
+    with pytest.raises(DataFileError, match="anger.txt"):
+        list(datasets.load("mand", tmp_path, channels="eeg"))
+
+
 def test_each_subject_has_each_emotion_once(tmp_path):
     mand.LAYOUT.copy_template(tmp_path)
     written(tmp_path, "1", "2")

@@ -263,6 +263,9 @@ class Layout:
         places = [self._place(path, key, column, top, mapping["header"]) for column in named]
         self._check_end(path, mapping)
         frame = self.frame(path, mapping, usecols=sorted(set(places)), dtype=np.float32)
+        if not set(places) <= set(frame.columns):
+            found, expected = f"{len(frame.columns)} of them", f"{len(set(places))} columns"
+            raise self.wrong(path, key, found, f"{expected} in the first row of numbers, too")
         return self.numbers(path, key, frame[places])
 
     def _check_end(self, path: Path, mapping: dict[str, Any]) -> None:
