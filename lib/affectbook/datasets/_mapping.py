@@ -263,9 +263,9 @@ class Layout:
         places = [self._place(path, key, column, top, mapping["header"]) for column in named]
         self._check_end(path, mapping)
         frame = self.frame(path, mapping, usecols=sorted(set(places)), dtype=np.float32)
-        if not set(places) <= set(frame.columns):
-            found, expected = f"{len(frame.columns)} of them", f"{len(set(places))} columns"
-            raise self.wrong(path, key, found, f"{expected} in the first row of numbers, too")
+        if missing := sorted(set(places) - set(frame.columns)):
+            found = f"no column {', '.join(map(str, missing))} in the first row of numbers"
+            raise self.wrong(path, key, found, f"columns {', '.join(map(str, sorted(set(places))))}")
         return self.numbers(path, key, frame[places])
 
     def _check_end(self, path: Path, mapping: dict[str, Any]) -> None:
