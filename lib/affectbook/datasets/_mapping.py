@@ -265,7 +265,8 @@ class Layout:
         frame = self.frame(path, mapping, usecols=sorted(set(places)), dtype=np.float32)
         if missing := sorted(set(places) - set(frame.columns)):
             found = f"no column {', '.join(map(str, missing))} in the first row of numbers"
-            raise self.wrong(path, key, found, f"columns {', '.join(map(str, sorted(set(places))))}")
+            expected = f"columns {', '.join(map(str, sorted(set(places))))}"
+            raise self.wrong(path, key, found, expected)
         return self.numbers(path, key, frame[places])
 
     def _check_end(self, path: Path, mapping: dict[str, Any]) -> None:
