@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_project import ROOT
 
-from affectbook import benchmarks, pages
+from affectbook import benchmarks, data_page, pages
 
 BENCH = ROOT / "bench"
 SCRIPTS = sorted(benchmarks.SHAPES)
@@ -64,6 +64,7 @@ def row(**values: object) -> dict[str, object]:
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(benchmarks, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(data_page, "_figure", lambda card, folder: "")  # see test_data_page.py
     folder = tmp_path / "results" / "bench"
     folder.mkdir(parents=True)
     return folder

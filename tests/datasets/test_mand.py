@@ -245,7 +245,7 @@ def test_a_file_cut_anywhere_never_ends_in_another_error(tmp_path, channels):
             np.testing.assert_array_equal(first.signal[:, :-1], full.signal[:, : n_times - 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_flipped_byte_never_ends_in_another_error(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("mand")
