@@ -66,8 +66,8 @@ def test_the_words_say_what_the_figure_shows(drawing):
         "a →\na\n(12 people tested)", "a →\nb\n(2 people tested)",
     ]  # fmt: skip
     assert "HCMNet: a to a 70 %, a to b 56 %." in alt
-    assert "a to b, labels (1 seeds): from 56 to 80 %." in alt
-    assert "a to b, coin flips (1 seeds): from 50 to 78 %." in alt
+    assert "a to b, labels (1 seed): from 56 to 80 %." in alt
+    assert "a to b, coin flips (1 seed): from 50 to 78 %." in alt
     assert "On coin flips, HRV + logistic regression, a to b: 60 %." in alt
     assert left.get_xlabel() and right.get_xlabel()
 

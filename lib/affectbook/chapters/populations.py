@@ -168,7 +168,8 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             if own.empty:
                 continue
             kind = "coin flips" if placebo else "labels"
-            name = f"{' to '.join(_sides(pair))}, {kind} ({own['n_seeds'].max()} seeds)"
+            n_seeds = own["n_seeds"].max()
+            name = f"{' to '.join(_sides(pair))}, {kind} ({n_seeds} seed{'s' * (n_seeds > 1)})"
             look = {"ls": ":" if placebo else "-", "marker": MARKS[i], "color": f"C{i + 4}",
                     "mfc": "white" if placebo else f"C{i + 4}"}  # fmt: skip
             ax.plot(own["percent"], 100 * own["value"], label=name, **look)
@@ -177,6 +178,6 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             first, last = 100 * own["value"].iloc[0], 100 * own["value"].iloc[-1]
             words.append(f"{name}: from {first:.0f} to {last:.0f} %.")
     chance_line(ax, chance)
-    ax.set(ylim=(0, 100), xlabel="share of windows adapted to (%)", ylabel="balanced accuracy (%)")
+    ax.set(ylim=(0, 100), xlabel="windows adapted to (%)", ylabel="balanced accuracy (%)")
     ax.set_title("tested on the later half", fontsize=10)
     return words
