@@ -168,7 +168,7 @@ def _draw_adapting(ax: Axes, later: pd.DataFrame, chance: float) -> list[str]:
             if own.empty:
                 continue
             kind = "coin flips" if placebo else "labels"
-            n_seeds = own["n_seeds"].max()
+            n_seeds = int(own["n_seeds"].max())
             name = f"{' to '.join(_sides(pair))}, {kind} ({n_seeds} seed{'s' * (n_seeds > 1)})"
             look = {"ls": ":" if placebo else "-", "marker": MARKS[i], "color": f"C{i + 4}",
                     "mfc": "white" if placebo else f"C{i + 4}"}  # fmt: skip
