@@ -37,7 +37,6 @@ from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card
 from affectbook.datasets.labels import high_low, quadrants
 from affectbook.datasets.recording import Recording
-from affectbook.errors import ParameterError
 
 BASELINE_S = START / SFREQ
 VIDEO_IDS = (
@@ -268,10 +267,8 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 40 to offer")
+    chosen = CARD.first(subjects)
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
-    chosen = CARD.subjects[:subjects]
     evoked = simulate.stimuli(N_VIDEOS, seed=seed)
     for index, subject in enumerate(chosen):
         states = [simulate.felt(one, index, trial, seed=seed) for trial, one in enumerate(evoked)]

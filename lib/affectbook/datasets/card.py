@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from affectbook.datasets.labels import LabelRule, RatingRule
+from affectbook.errors import ParameterError
 
 __all__ = ["Card", "LabelRule", "RatingRule"]
 
@@ -51,3 +52,17 @@ class Card:
     citation: str
     pitfalls: tuple[str, ...]
     trials: int | None = None
+
+    def first(self, subjects: int) -> tuple[str, ...]:
+        """Return the first so many subjects, those of a twin.
+
+        Raises
+        ------
+        ParameterError
+            If the set has fewer, or none is asked for.
+        """
+        if not 1 <= subjects <= len(self.subjects):
+            raise ParameterError(
+                f"subjects = {subjects}, but {self.title} has 1 to {len(self.subjects)} to offer"
+            )
+        return self.subjects[:subjects]

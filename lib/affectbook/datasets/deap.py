@@ -35,7 +35,6 @@ from affectbook.datasets._folders import mark_twin, twin_of
 from affectbook.datasets.card import Card
 from affectbook.datasets.labels import high_low, quadrants
 from affectbook.datasets.recording import Recording
-from affectbook.errors import ParameterError
 
 SFREQ = 128.0
 BASELINE_S = 3.0
@@ -271,9 +270,7 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 32 to offer")
-    chosen = CARD.subjects[:subjects]
+    chosen = CARD.first(subjects)
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     told = []
     for index, subject in enumerate(chosen):

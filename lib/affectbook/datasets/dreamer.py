@@ -249,15 +249,14 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {TITLE} has 1 to 23 to offer")
+    chosen = CARD.first(subjects)
     order = 7 * np.arange(FILMS) % FILMS
     # Whole samples of the slower signal, so that both signals last equally long.
     seconds = np.rint(np.linspace(*stimulus_s, FILMS)[order] * SFREQ["eeg"]) / SFREQ["eeg"]
     lengths = [(round(baseline_s * SFREQ["eeg"]) / SFREQ["eeg"], s) for s in seconds.tolist()]
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     write_file(_file(folder), (_simulated(index, lengths, **dials) for index in range(subjects)))
-    mark_twin(folder, CARD.subjects[:subjects], **dials)
+    mark_twin(folder, chosen, **dials)
     return Path(folder)
 
 

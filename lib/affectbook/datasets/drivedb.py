@@ -333,11 +333,10 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 18 to offer")
+    n_records = len(CARD.first(subjects))
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    records = sorted(CARD.subjects, key=lambda record: record not in _table())[:subjects]
+    records = sorted(CARD.subjects, key=lambda record: record not in _table())[:n_records]
     for record in records:
         frame_hz, per_frame = _OTHER_FRAMES.get(record, _FRAMES)
         plan = _plan(record) or [(None, unlabelled_s)]

@@ -369,14 +369,13 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 36 to offer")
+    chosen = CARD.first(subjects)
     if not (seconds >= SECONDS and seconds == int(seconds)):
         raise ParameterError(f"seconds = {seconds}; it is a whole number of {SECONDS} or more")
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     plan = [(_STATES[condition], seconds) for condition in CONDITIONS]
     info = [_INFO]
-    for index, subject in enumerate(CARD.subjects[:subjects]):
+    for index, subject in enumerate(chosen):
         ecg, found = simulate.ecg_subject(index, plan, sfreq=EDF_SFREQ, **dials)
         eeg, _ = simulate.eeg_subject(index, plan, sfreq=EDF_SFREQ, ch_names=EEG_NAMES, **dials)
         for condition, (_, start_s, stop_s) in zip(CONDITIONS, found, strict=True):
@@ -384,7 +383,7 @@ def make_twin(
             write_part(folder, subject, condition, eeg[:, part], ecg[part])
         info.append(_info(subject, np.random.default_rng([seed, index, _INFO_STREAM])))
     files.write_text(Path(folder) / "subject-info.csv", "\n".join([*info, ""]))
-    mark_twin(folder, CARD.subjects[:subjects], **dials)
+    mark_twin(folder, chosen, **dials)
     return Path(folder)
 
 

@@ -17,7 +17,6 @@ from affectbook.datasets import _mapping
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import ParameterError
 
 EEG = ("POz", "Fz", "Cz", "C3", "C4", "F3", "F4", "P3", "P4")
 CHANNELS = {"ecg": ("ECG",), "eeg": EEG}
@@ -204,17 +203,16 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 39 to offer")
+    chosen = CARD.first(subjects)
     sfreq = float(LAYOUT.copy_template(folder)["sfreq"])
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     plan = [(simulate.EMOTIONS[STATES[emotion]], seconds) for emotion in EMOTIONS]
-    for index, subject in enumerate(CARD.subjects[:subjects]):
+    for index, subject in enumerate(chosen):
         ecg, found = simulate.ecg_subject(index, plan, sfreq=sfreq, **dials)
         eeg, _ = simulate.eeg_subject(index, plan, sfreq=sfreq, ch_names=EEG, **dials)
         both = np.vstack([ecg[None], eeg])
         cuts = [(round(start * sfreq), round(stop * sfreq)) for _, start, stop in found]
         cut = {name: both[:, slice(*at)] for name, at in zip(EMOTIONS, cuts, strict=True)}
         write_subject(folder, subject, cut)
-    mark_twin(folder, CARD.subjects[:subjects], **dials)
+    mark_twin(folder, chosen, **dials)
     return Path(folder)

@@ -19,7 +19,6 @@ from affectbook.datasets import _mapping, _registry
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import ParameterError
 
 CHANNELS = {"ecg": ("ECG",)}
 EMOTIONS = ("neutral", "sad", "angry", "happy", "boredom", "tension")
@@ -296,12 +295,11 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 39 to offer")
+    chosen = CARD.first(subjects)
     sfreq = float(LAYOUT.copy_template(folder)["sfreq"])
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
     blocks = [(emotion, rows * seconds) for emotion in EMOTIONS]
-    for index, subject in enumerate(CARD.subjects[:subjects]):
+    for index, subject in enumerate(chosen):
         order = simulate.session_plan(index, blocks, gap_s=_GAP_S, seed=seed)
         plan = [(name and simulate.EMOTIONS[STATES[name]], length) for name, length in order]
         group = index % len(POPULATIONS)
@@ -312,5 +310,5 @@ def make_twin(
         pieces = [ecg[start : start + rows * n].reshape(rows, n) for start in starts]
         emotions = np.repeat([name for name, _ in order if name], rows)
         write_subject(folder, subject, np.concatenate(pieces), emotions, POPULATIONS[group])
-    mark_twin(folder, CARD.subjects[:subjects], **dials)
+    mark_twin(folder, chosen, **dials)
     return Path(folder)

@@ -290,14 +290,12 @@ def make_twin(
     ParameterError
         If a dial is out of range or there is no such naming.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 15 to offer")
+    chosen = CARD.first(subjects)
     if naming not in ("number", "person") or seconds < 1:
         raise ParameterError(
             f"naming = {naming!r}, seconds = {seconds}; naming is 'number' or 'person', and "
             "seconds at least 1"
         )
-    chosen = CARD.subjects[:subjects]
     for index, subject in enumerate(chosen):
         letter = chr(ord("a") + index)
         owner = subject if naming == "number" else f"person{letter}"

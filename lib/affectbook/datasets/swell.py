@@ -349,9 +349,8 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 25 to offer")
-    minutes, chosen = [], CARD.subjects[:subjects]
+    chosen = CARD.first(subjects)
+    minutes = []
     lowpass = butter(2, 40.0, fs=SFREQ, output="sos")
     for index, subject in enumerate(chosen):
         order = np.random.default_rng([seed, index, _ORDER]).permutation(list(STATES)).tolist()

@@ -19,7 +19,7 @@ from affectbook.datasets import _pickles
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, ParameterError
+from affectbook.errors import DataFileError
 
 SFREQ = 700.0
 BVP_SFREQ = 64.0
@@ -262,11 +262,10 @@ def make_twin(
     ParameterError
         If a dial is out of range.
     """
-    if not 1 <= subjects <= len(CARD.subjects):
-        raise ParameterError(f"subjects = {subjects}, but {CARD.title} has 1 to 15 to offer")
+    chosen = CARD.first(subjects)
     blocks = [(name, 60 * minutes * share) for name, all_ in _SHARES.items() for share in all_]
     gap_s = (60 * minutes - sum(seconds for _, seconds in blocks)) / _GAPS
-    for index, subject in enumerate(CARD.subjects[:subjects]):
+    for index, subject in enumerate(chosen):
         plan = simulate.session_plan(index, blocks, gap_s=gap_s, seed=seed)
         ecg, found = simulate.ecg_subject(
             index, plan, sfreq=SFREQ, effect=effect, fingerprint=fingerprint, seed=seed
@@ -277,5 +276,5 @@ def make_twin(
             label[round(start_s * SFREQ) : round(stop_s * SFREQ)] = code
         write_subject(folder, subject, ecg, label)
     dials = {"effect": effect, "fingerprint": fingerprint, "seed": seed}
-    mark_twin(folder, CARD.subjects[:subjects], **dials)
+    mark_twin(folder, chosen, **dials)
     return Path(folder)
