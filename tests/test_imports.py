@@ -15,6 +15,7 @@ LAYERS = (
     {"windows", "features", "augment"},
     {"protocols", "audit", "scoring"},
     {"models", "pretrain", "evaluate", "costs"},
+    {"obtain"},
     {"results", "claims"},
     {"experiments", "summary", "personalise", "probes", "transfer"},
     {"figures"},

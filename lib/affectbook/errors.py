@@ -56,6 +56,10 @@ class DataFileError(DataError):
     """A file is there, but it is not what its data card says."""
 
 
+class LicenceError(DataError):
+    """The licence of a data set was not confirmed for the folder that holds it."""
+
+
 class ProtocolError(AffectbookError):
     """A protocol cannot be applied to these trials."""
 
