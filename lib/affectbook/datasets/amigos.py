@@ -50,6 +50,8 @@ CHANNELS = {
     ),
     "gsr": ("GSR",),
 }  # fmt: skip
+# Tables of people, videos and annotations; the signals before they were prepared.
+ALSO = ("*.xls", "*.xlsx", "*.ods", "*_xls/**", "*_ods/**", "Data_Original_*", "data_original/**")
 _UNITS = {"eeg": "uV", "ecg": "a.u.", "gsr": "a.u."}
 _N_SHORT = 16
 _BASES = (Path(), Path("data_preprocessed"))

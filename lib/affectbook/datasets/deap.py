@@ -48,6 +48,12 @@ CHANNELS = {
     ),
     "peripheral": ("hEOG", "vEOG", "zEMG", "tEMG", "GSR", "Resp", "Pleth", "Temp"),
 }  # fmt: skip
+# Both forms of the signals, the original ones, and tables beside them.
+ALSO = (
+    "data_preprocessed_python/s??.dat", "data_preprocessed_matlab/s??.mat", "s??.dat", "s??.mat",
+    "data_original/**", "face_video/**", "metadata*/**", "participant_*.*", "online_ratings.*",
+    "video_list.*", "audio_features/**",
+)  # fmt: skip
 _ROWS = {"eeg": slice(0, 32), "peripheral": slice(32, 40)}
 ABSENT = {"ecg": "DEAP has no ECG; channel Pleth shows the pulse"}
 _UNITS = {"eeg": "uV", "peripheral": "a.u."}

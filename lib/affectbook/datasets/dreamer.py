@@ -39,6 +39,7 @@ from affectbook.datasets.recording import Recording
 from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 
 UNIT = {"ecg": "a.u.", "eeg": "uV"}
+ALSO = ()
 SHORTEST_S = 60.0
 """Every baseline and every film is longer; in a twin they may be shorter."""
 # Raise it when what is kept under build/ changes.

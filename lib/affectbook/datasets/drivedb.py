@@ -26,6 +26,8 @@ SEGMENTS = Path(__file__).with_name("drivedb_segments.csv")
 TRIM_S = 60.0
 CONDITIONS = ("rest", "highway", "city")
 CHANNELS = {"ecg": ("ECG",)}
+# Headers in a folder of their own and segments.csv lie beside copies of a few records.
+ALSO = ("drive*.hea", "drive*.dat", "RECORDS", "headers/drive*.hea", "segments.csv")
 
 CARD = Card(
     name="drivedb",

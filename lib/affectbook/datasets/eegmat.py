@@ -60,6 +60,7 @@ KINDS = {
 }
 
 CHANNELS = {name: kind.ch_names for name, kind in KINDS.items()}
+ALSO = ("Subject??_?.edf", "subject-info.csv", "RECORDS")
 CARD = Card(
     name="eegmat",
     title="eegmat",

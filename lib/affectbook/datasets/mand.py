@@ -20,6 +20,8 @@ from affectbook.datasets.recording import Recording
 
 EEG = ("POz", "Fz", "Cz", "C3", "C4", "F3", "F4", "P3", "P4")
 CHANNELS = {"ecg": ("ECG",), "eeg": EEG}
+# Which files belong to it is not known; signals, videos and pictures are of these kinds.
+ALSO = tuple(f"{'*/' * depth}*.{end}" for depth in range(4) for end in ("txt", "mp4", "png"))
 EMOTIONS = ("anger", "fear", "neutral", "sadness", "surprise")
 
 CARD = Card(

@@ -21,6 +21,7 @@ from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
 
 CHANNELS = {"ecg": ("ECG",)}
+ALSO = ()
 EMOTIONS = ("neutral", "sad", "angry", "happy", "boredom", "tension")
 POPULATIONS = ("healthy", "mci")
 """By flag: 0 is a healthy control, 1 has mild cognitive impairment."""

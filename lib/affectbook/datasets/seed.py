@@ -34,6 +34,10 @@ CH_NAMES = tuple(
     "POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2".split()
 )
 CHANNELS = {"eeg": CH_NAMES}
+ALSO = (
+    "*.xlsx", "Preprocessed_EEG/label.mat", "ExtractedFeatures/**", "SEED_EEG/**",
+    "SEED_RAW_EEG/**", "SEED_Multimodal/**", "SEED_stimulation/**", "label.mat",
+)  # fmt: skip
 ABSENT = {"ecg": "SEED has no ECG"}
 _KEY = re.compile(r"(.*)_eeg(\d+)")
 _SHORTEST = round(SFREQ)  # samples; less than a second cannot be a clip

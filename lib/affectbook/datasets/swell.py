@@ -35,6 +35,11 @@ from affectbook.errors import DataNotFoundError, ParameterError
 SFREQ = 2048.0
 BLOCKS = ("c1", "c2", "c3")
 CHANNELS = {"ecg": ("ECG",)}
+ALSO = (
+    "0 - Raw data/[!D]*/**", "0 - Raw data/D - Physiology - raw data/[!M]*/**",
+    "0 - Raw data/D - Physiology - raw data/Mobi signals*/*.S00", "[12] - */**",
+    "3 - Feature dataset/*.*", "3 - Feature dataset/per sensor/*.*",
+)  # fmt: skip
 HEART = {"raw": 5, "filtered": 7}
 """Positions of the heart in a file, from 0."""
 TRIM_S = 60.0

@@ -26,6 +26,10 @@ BVP_SFREQ = 64.0
 CODES = {1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
 LAST_CODE = 7
 CHANNELS = {"ecg": ("ECG",)}
+ALSO = (
+    "wesad_readme.pdf", "S*/S*_readme.txt", "S*/S*_quest.csv", "S*/S*_respiban.txt",
+    "S*/S*_E4_Data.zip", "S*/S*_E4_Data/**",
+)  # fmt: skip
 TIMES = {"baseline": 1, "stress": 1, "amusement": 1, "meditation": 2}
 log = logging.getLogger(__name__)
 
