@@ -12,6 +12,7 @@ import pytest
 LAYERS = (
     {"errors", "files", "params", "cache", "scales", "notebook", "closure", "tables"},
     {"datasets", "simulate"},
+    {"artefacts"},
     {"windows", "features", "augment"},
     {"protocols", "audit", "scoring"},
     {"models", "pretrain", "evaluate", "costs"},

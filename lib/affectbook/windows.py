@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from affectbook import cache
+from affectbook import artefacts, cache
 from affectbook.closure import code_hash
 from affectbook.datasets.card import LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
@@ -109,15 +109,20 @@ def _ratio(recording: Recording, sfreq: float) -> Fraction:
     return Fraction(sfreq / recording.sfreq).limit_denominator(2000)
 
 
-def _cut(
-    signal: np.ndarray, n_times: int, step: int, per_trial: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows ``(n, n_chans, n_times)`` of one signal, and their first samples."""
-    starts = np.arange(0, signal.shape[1] - n_times + 1, step)
-    if per_trial is not None and len(starts) > per_trial:
-        starts = starts[np.linspace(0, len(starts) - 1, per_trial).round().astype(int)]
-    view = np.lib.stride_tricks.sliding_window_view(signal, n_times, axis=1)
-    return view[:, starts].transpose(1, 0, 2), starts
+def _unusable(recording: Recording, starts: np.ndarray, plan: _Plan) -> np.ndarray:
+    """Tell which windows, by their first samples at the plan's rate, show nothing."""
+    per_sample = recording.sfreq / plan.sfreq
+    n_recorded = recording.signal.shape[1]
+    first = np.minimum(np.floor(starts * per_sample).astype(int), n_recorded - 1)
+    stop = np.minimum(np.ceil((starts + plan.n_times) * per_sample).astype(int), n_recorded)
+    return artefacts.unusable(recording.signal, recording.sfreq, first, stop)
+
+
+def _spread(starts: np.ndarray, per_trial: int | None) -> np.ndarray:
+    """Return at most so many of `starts`, evenly spread."""
+    if per_trial is None or len(starts) <= per_trial:
+        return starts
+    return starts[np.linspace(0, len(starts) - 1, per_trial).round().astype(int)]
 
 
 def _describe(recording: Recording, starts: np.ndarray, n_times: int, sfreq: float) -> pd.DataFrame:
@@ -144,8 +149,12 @@ class _Plan:
     label_rule: LabelRule | RatingRule
     band: Band
     per_trial: int | None
+    faulty: str
 
     def __post_init__(self) -> None:
+        if self.faulty not in artefacts.RULES:
+            known = ", ".join(artefacts.RULES)
+            raise ParameterError(f"faulty = {self.faulty!r}; it is one of {known}")
         if not (
             round(self.seconds * self.sfreq) > 0
             and self.sfreq > 0
@@ -177,6 +186,7 @@ def make_windows(
     label_rule: LabelRule | RatingRule | str,
     band: Band = (0.5, None),
     per_trial: int | None = None,
+    faulty: str = "drop",
 ) -> Windows:
     """Cut recordings into labelled windows of equal length.
 
@@ -198,23 +208,32 @@ def make_windows(
     band
         Edges in Hz of the filter, applied once to each whole recording.
     per_trial
-        Keep at most this many windows of a trial, evenly spread over it.
+        Keep at most this many windows of a trial, evenly spread over those that can be used.
+    faulty
+        What to do about windows in which a channel stands still or sits at its limits
+        (`artefacts.unusable`): ``"drop"`` them, counted in one warning; ``"refuse"`` the
+        recordings; ``"keep"`` them.
 
     Raises
     ------
     ParameterError
         If `seconds`, `overlap`, `sfreq` or `per_trial` make no window, or `label_rule` names none.
     DataError
-        If no recording gives a window, or recordings differ in channels.
+        If no recording gives a window, recordings differ in channels, a sample is not a number,
+        or nothing can be used of a subject.
     """
     if isinstance(label_rule, str):
         if not hasattr(recordings, "rule"):
             raise ParameterError(f"label_rule {label_rule!r} is a name; hand over the rule itself")
         label_rule = recordings.rule(label_rule)
-    plan = _Plan(seconds, overlap, sfreq, label_rule, band, per_trial)
+    plan = _Plan(seconds, overlap, sfreq, label_rule, band, per_trial, faulty)
     if not hasattr(recordings, "identity"):
         return _collected(recordings, plan)
-    told = {"recordings": recordings.identity(), "plan": asdict(plan), "code": code_hash(_HERE)}
+    told = {
+        "recordings": recordings.identity(),
+        "plan": asdict(plan),
+        "code": [code_hash(path) for path in _CODE],
+    }
     made_now: list[Path] = []
 
     def make(folder: Path) -> None:
@@ -228,7 +247,7 @@ def make_windows(
         return _collected(recordings, plan)
 
 
-_HERE = Path(__file__)
+_CODE = (Path(__file__), Path(artefacts.__file__))
 _X, _Y, _META, _TOLD = "X.f32", "y.npy", "meta.csv", "told.json"
 
 
@@ -243,13 +262,18 @@ def _each(
     recordings: Iterable[Recording], plan: _Plan, keep: Callable[[np.ndarray], None]
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Hand the windows of one recording after the other to `keep`; return ``y`` and ``meta``."""
-    labels, rows = [], []
+    labels, rows, faults = [], [], artefacts.Faults(plan.faulty)
     for recording, label in _usable(recordings, plan):
         signal = condition_signal(recording, plan.sfreq, plan.band)
-        piece, starts = _cut(signal, plan.n_times, plan.step, plan.per_trial)
+        starts = np.arange(0, signal.shape[1] - plan.n_times + 1, plan.step)
+        if plan.faulty != "keep":
+            starts = starts[~faults.count(recording, _unusable(recording, starts, plan))]
+        starts = _spread(starts, plan.per_trial)
         labels.append(np.full(len(starts), label, np.int64))
         rows.append(_describe(recording, starts, plan.n_times, plan.sfreq))
-        keep(np.ascontiguousarray(piece))
+        view = np.lib.stride_tricks.sliding_window_view(signal, plan.n_times, axis=1)
+        keep(np.ascontiguousarray(view[:, starts].transpose(1, 0, 2)))
+    faults.tell()
     return np.concatenate(labels), pd.concat(rows, ignore_index=True)[META_COLUMNS]
 
 
