@@ -56,6 +56,13 @@ class DataFileError(DataError):
     """A file is there, but it is not what its data card says."""
 
 
+class CacheError(DataError, OSError):
+    """A folder under ``build/`` could not be made: a full disk, or one that is not to be written.
+
+    It is an OSError as well, so that who can go on without what is kept needs no new branch.
+    """
+
+
 class LicenceError(DataError):
     """The licence of a data set was not confirmed for the folder that holds it."""
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from affectbook.datasets import _registry
-from affectbook.errors import DataFileError, DataNotFoundError
+from affectbook.errors import CacheError, DataError, DataFileError, DataNotFoundError
 from affectbook.files import project_root, write_text
 
 TWIN_FILE = "TWIN.json"
 VARIABLE = "AFFECTBOOK_DATA"
+# What may lie in any folder of any set, and at the top of one.
+_ANYWHERE = ("readme*", "licen[cs]e*", "*sha256sums*", "*md5sums*", "citation*")
+_AT_TOP = ("twin.json", "mapping.toml", "manifest.json")
+_ALL_BELOW = "**"
 
 
 @contextmanager
@@ -27,10 +32,13 @@ def readable(name: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CacheError:  # an OSError, too, but it is in words already
+        raise
     except OSError as error:
         raise DataFileError(
             f"{_registry.card(name).title}: the system refuses a file",
             file=error.filename or folder,
+            field="access",
             found=f"{type(error).__name__}: {error.strerror or error}",
             expected="files and folders that may be read, on a disk with room for what is kept",
             do="change the permissions or free the disk, or get the file again",
@@ -47,8 +55,9 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
     root
         The folder with its files, or one that holds it under the set's name (in capitals or
         not). Where it is given nothing else is searched; else ``$AFFECTBOOK_DATA/<name>``, then
-        ``data/<name>`` of the project. A relative ``$AFFECTBOOK_DATA`` is taken from the
-        working folder, then from the project's, so that a notebook finds the same data.
+        the folder that ``$AFFECTBOOK_DATA`` names itself, then ``data/<name>`` of the project. A
+        relative ``$AFFECTBOOK_DATA`` is taken from the working folder, then from the project's,
+        so that a notebook finds the same data.
 
     Raises
     ------
@@ -57,10 +66,13 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
     DataFileError
         If a place may not be read.
     """
-    bases = _bases() if root is None else [Path(root).expanduser()]
+    bases = [*_given(), _own()] if root is None else [Path(root).expanduser()]
     with readable(name, bases[0]):
-        searched = [folder for base in bases for folder in _named(base, name)]
-        searched = searched if root is None else [*bases, *searched]
+        searched = [] if root is None else bases[:1]
+        for base in bases:
+            searched += _named(base, name)
+            if root is None and base != _own() and not _of_another(base, name):
+                searched.append(base)
         for folder in searched:
             if folder.is_dir() and _registry.module(name).subjects_in(folder):
                 return folder
@@ -68,20 +80,32 @@ def find_root(name: str, root: str | Path | None = None) -> Path:
     hint = "" if os.environ.get(VARIABLE) else f" (${VARIABLE} is not set)"
     raise DataNotFoundError(
         f"no files of {_registry.card(name).title} were found{hint}",
+        file=searched[0],
+        field="folder",
         found=f"nothing in {places}",
-        expected=f"its files in one of them; ${VARIABLE} names the folder of all data sets",
+        expected=f"its files in one of them; ${VARIABLE} names the folder of all data sets, or "
+        "that of this one",
         do=_advice(name),
     )
 
 
-def _bases() -> list[Path]:
-    """Return the folders that hold data sets under their names."""
-    bases = []
-    if value := os.environ.get(VARIABLE):
-        given = Path(value).expanduser()
-        bases += [given if given.is_absolute() else Path.cwd() / given]
-        bases += [] if given.is_absolute() else [project_root() / given]
-    return list(dict.fromkeys(Path(os.path.normpath(b)) for b in [*bases, project_root() / "data"]))
+def _of_another(base: Path, name: str) -> bool:
+    """Tell whether a folder has the name of another data set."""
+    return base.name.lower() in _registry.names() and base.name.lower() != name
+
+
+def _given() -> list[Path]:
+    """Return the folders that ``$AFFECTBOOK_DATA`` may mean."""
+    if not (value := os.environ.get(VARIABLE)):
+        return []
+    given = Path(value).expanduser()
+    bases = [given] if given.is_absolute() else [Path.cwd() / given, project_root() / given]
+    return list(dict.fromkeys(Path(os.path.normpath(base)) for base in bases))
+
+
+def _own() -> Path:
+    """Return the project's own folder of data sets."""
+    return Path(os.path.normpath(project_root() / "data"))
 
 
 def _named(base: Path, name: str) -> list[Path]:
@@ -132,6 +156,7 @@ def twin_of(folder: Path) -> dict | None:
         raise DataFileError(
             "the mark of a simulated twin cannot be read",
             file=mark,
+            field="the whole file",
             found=f"{type(error).__name__}: {error}",
             expected="simulated, subjects, effect, fingerprint and seed",
             do="delete the folder; the twin is made again",
@@ -143,6 +168,70 @@ def shown(name: str, folder: Path) -> str:
     folder = Path(os.path.normpath(Path.cwd() / folder))
     if folder.is_relative_to(project_root()):
         return folder.relative_to(project_root()).as_posix()
-    if os.environ.get(VARIABLE) and any(folder.is_relative_to(base) for base in _bases()):
+    if folder in _given():
+        return f"${VARIABLE}"
+    if any(folder.is_relative_to(base) for base in _given()):
         return f"${VARIABLE}/{name}"
     return "/".join(folder.parts[-2:])
+
+
+def strays(name: str, folder: Path) -> list[str]:
+    """Return the files in a folder that are no part of a data set, by their names inside it.
+
+    They are neither read, nor named by ``ALSO`` of the set's module, nor such as a README. A
+    folder with nothing of the set in it is named alone, with a slash at its end.
+
+    Raises
+    ------
+    DataFileError
+        If a place may not be read.
+    """
+    module, folder = _registry.module(name), Path(folder)
+    read: set[str] = set()
+    with readable(name, folder):
+        for subject in dict.fromkeys([*module.CARD.subjects, *module.subjects_in(folder)]):
+            try:
+                read |= {path.relative_to(folder).as_posix()
+                         for path in module.files_of(folder, subject)}  # fmt: skip
+            except DataError:  # of a subject that is not there
+                continue
+        patterns = [tuple(pattern.lower().split("/")) for pattern in module.ALSO]
+        return sorted(_strays(folder, (), read, patterns))
+
+
+def _strays(
+    folder: Path, above: tuple[str, ...], read: set[str], patterns: Sequence[tuple[str, ...]]
+) -> Iterator[str]:
+    """Yield the strays of `folder`, which is `above` in the data set, and of those below it.
+
+    No folder is entered but those where something of the set may lie: so a large tree beside the
+    data is not walked through.
+    """
+    with os.scandir(folder) as entries:
+        there = list(entries)
+    for entry in there:
+        parts = (*above, entry.name)
+        path, lower = "/".join(parts), tuple(part.lower() for part in parts)
+        if path in read:
+            continue
+        if not entry.is_dir():
+            usual = _ANYWHERE if above else (*_ANYWHERE, *_AT_TOP)
+            ours = any(_fit(lower, pattern) for pattern in patterns if len(pattern) == len(lower))
+            if not (ours or any(_fit(lower[-1:], (one,)) for one in usual)):
+                yield path
+        elif any(pattern[-1] == _ALL_BELOW and _fit(lower, pattern[:-1]) for pattern in patterns):
+            continue
+        elif any(one.startswith(f"{path}/") for one in read) or any(
+            len(pattern) > len(lower) and _fit(lower, pattern[: len(lower)]) for pattern in patterns
+        ):
+            yield from _strays(Path(entry.path), parts, read, patterns)
+        else:
+            yield f"{path}/"
+
+
+def _fit(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Tell whether a path is of a pattern; as in a shell, ``*`` does not begin a hidden name."""
+    return len(parts) == len(pattern) and all(
+        fnmatch.fnmatchcase(part, one) and (one[0] == "." or part[0] != ".")
+        for part, one in zip(parts, pattern, strict=True)
+    )
