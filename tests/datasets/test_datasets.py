@@ -14,7 +14,7 @@ import pytest
 
 from affectbook import datasets, files, windows
 from affectbook.datasets import _folders, _registry, wesad
-from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.errors import DataFileError, DataNotFoundError, LicenceError, ParameterError
 from affectbook.windows import make_windows
 
 
@@ -101,13 +101,15 @@ def test_an_unknown_option_is_one_message():
 @pytest.mark.parametrize(
     ("spec", "parsed"),
     [
-        ("wesad", ("wesad", None)),
-        ("eegmat:eeg", ("eegmat", "eeg")),
-        ("eegmat:Fp2,Cz", ("eegmat", ("Fp2", "Cz"))),
-        ("wesad:ECG", ("wesad", ("ECG",))),
+        ("wesad", ("wesad", None, ())),
+        ("eegmat:eeg", ("eegmat", "eeg", ())),
+        ("eegmat:Fp2,Cz", ("eegmat", ("Fp2", "Cz"), ())),
+        ("wesad:ECG", ("wesad", ("ECG",), ())),
+        ("wesad without S7", ("wesad", None, ("S7",))),
+        ("eegmat:Fp2,Cz without 03, 11", ("eegmat", ("Fp2", "Cz"), ("03", "11"))),
     ],
 )
-def test_a_data_set_may_be_named_with_channels(spec, parsed):
+def test_a_data_set_may_be_named_with_channels_and_without_subjects(spec, parsed):
     assert _registry.parse(spec) == parsed
     assert datasets.card(spec) is datasets.card(parsed[0])
 
@@ -231,9 +233,10 @@ def test_missing_subjects_are_listed_with_the_way_on(tmp_path, make_wesad):
     with pytest.raises(DataNotFoundError) as caught:
         datasets.load("wesad", tmp_path)
     assert "missing are S4, S5, S6" in str(caught.value)
-    assert "subjects=['S2', 'S3']" in str(caught.value)
-    with pytest.raises(DataNotFoundError, match="missing are S7, S12"):
+    assert "allow_missing=S4,S5,S6" in caught.value.do
+    with pytest.raises(DataNotFoundError, match="missing are S7, S12") as caught:
         datasets.load("wesad", tmp_path, ["S2", "S7", "S12"])
+    assert "subjects=['S2', 'S3']" in caught.value.do
     with pytest.raises(DataNotFoundError, match="no subject"):
         datasets.load("wesad", tmp_path, [])
     with pytest.raises(ParameterError, match=r"did you mean subjects=\['S2'\]"):
@@ -339,13 +342,16 @@ def test_a_dial_out_of_range_is_one_message(project, dial):
     assert not list((project / "build" / "twins" / "wesad").iterdir())
 
 
-def test_no_tier_stands_in_for_another(project, tmp_path, quick_twin, make_wesad):
+def test_no_tier_stands_in_for_another(project, tmp_path, quick_twin, make_wesad, monkeypatch):
     with pytest.raises(DataNotFoundError, match="no files of WESAD"):
         datasets.prepare("wesad", "licensed")
     twin = datasets.prepare("wesad", "simulated", subjects=1)
     with pytest.raises(DataNotFoundError, match="holds a simulated twin"):
         datasets.prepare("wesad", "licensed", root=twin)
     real = make_wesad(tmp_path / "real", "S2")
+    with pytest.raises(LicenceError, match="was not confirmed"):
+        datasets.prepare("wesad", "licensed", root=real)
+    monkeypatch.setenv("AFFECTBOOK_ACCEPT_LICENCE", "wesad")
     assert datasets.prepare("wesad", "licensed", root=real) == real
     with pytest.raises(ParameterError, match="leave it out"):
         datasets.prepare("wesad", "simulated", root=real)
@@ -355,6 +361,27 @@ def test_no_tier_stands_in_for_another(project, tmp_path, quick_twin, make_wesad
         datasets.prepare("eegmat", "licensed")
     with pytest.raises(ParameterError, match="did you mean 'simulated'"):
         datasets.prepare("wesad", "simulate")
+
+
+def test_subjects_may_be_done_without_and_the_data_say_so(tmp_path, make_wesad, caplog):
+    make_wesad(tmp_path, "S2", "S3", "S4")
+    others = [one for one in datasets.card("wesad").subjects if one not in ("S2", "S4")]
+    named = datasets.without("wesad", ", ".join(others))
+    with caplog.at_level("WARNING", "affectbook"):
+        found = {one.subject for one in datasets.load(named, tmp_path)}
+    assert found == {"S2", "S4"}, "S3 is there, but was to be done without"
+    assert "WESAD: 2 subjects are read, without" in caplog.text
+    assert "2 subjects (without S3, S5," in datasets.describe(named, "licensed", tmp_path)
+    assert datasets.subjects(named, tmp_path) == ("S2", "S4")
+    assert set(datasets.data_hashes(named, tmp_path)) == {"S2/S2.pkl", "S4/S4.pkl"}
+    same = datasets.load("wesad", tmp_path, allow_missing=others)
+    assert same.subjects == ("S2", "S4")
+    with pytest.raises(ParameterError, match="unknown subject of wesad 'S1'"):
+        datasets.load("wesad", tmp_path, allow_missing=["S1"])
+    with pytest.raises(ParameterError, match="allow_missing is not a list"):
+        datasets.load("wesad", tmp_path, allow_missing="S7")
+    with pytest.raises(DataNotFoundError, match="no subject to read"):
+        datasets.load("wesad", tmp_path, ["S2"], allow_missing=["S2"])
 
 
 def test_a_twin_without_its_mark_is_refused(project, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from affectbook import cache, files
 from affectbook.closure import closure_of, code_hash
-from affectbook.datasets import _folders, _registry
+from affectbook.datasets import _folders, _licence, _plausible, _published, _registry
 from affectbook.datasets._folders import find_root, readable
 from affectbook.datasets._registry import names
 from affectbook.datasets.card import Card, LabelRule, RatingRule
@@ -24,7 +24,7 @@ from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
 __all__ = [
     "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "channels", "check_tier",
     "code", "content_hash", "data_hashes", "describe", "find_root", "groups", "load", "names",
-    "prepare", "subjects",
+    "prepare", "subjects", "without",
 ]  # fmt: skip
 
 TIERS = ("simulated", "open", "licensed")
@@ -39,7 +39,7 @@ def card(name: str) -> Card:
     ParameterError
         If there is no such data set, or it has no such channels.
     """
-    return _registry.card(_registry.parse(name)[0])
+    return _registry.card(_registry.parse(name).name)
 
 
 class Recordings:
@@ -69,8 +69,13 @@ class Recordings:
         return module.read(self.folder, self.subjects, **several, **self.options)
 
     def __iter__(self) -> Iterator[Recording]:
+        module, real = _registry.module(self.name), _folders.twin_of(self.folder) is None
         with readable(self.name, self.folder):
-            for recording in self._read():
+            files = {subject: module.files_of(self.folder, subject) for subject in self.subjects}
+            if real:
+                read = sorted({file for each in files.values() for file in each})
+                _published.check(self.name, self.folder, read)
+            for recording in _plausible.checked(self._read(), self.kind, files):
                 yield recording.pick(self.channels)
 
     def rule(self, name: str) -> LabelRule | RatingRule:
@@ -104,6 +109,7 @@ def load(
     subjects: Iterable[str] | None = None,
     *,
     channels: str | Iterable[str] | None = None,
+    allow_missing: Iterable[str] = (),
     **options: object,
 ) -> Recordings:
     """Return the recordings of a data set, read with one subject in memory at a time.
@@ -114,7 +120,8 @@ def load(
     Parameters
     ----------
     name
-        The data set, one of `names`; ``"<name>:<channels>"`` names channels, too.
+        The data set, one of `names`; ``"<name>:<channels>"`` names channels, too, and
+        ``"<name> without <subject>,<subject>"`` subjects as `allow_missing` does.
     root
         Where it is; None searches (`find_root`).
     subjects
@@ -122,6 +129,8 @@ def load(
     channels
         A kind (``"ecg"``, ``"eeg"``) or names of channels of one kind; None: all of the first kind
         of the set.
+    allow_missing
+        Subjects to do without: they may be missing, and are not read if they are there.
     options
         What the reader of this set takes besides, such as ``trim_s=30`` for drivedb.
 
@@ -134,13 +143,29 @@ def load(
     DataFileError
         While reading, if a file is not what its card says.
     """
-    name, named = _registry.parse(name)
+    more = ",".join(_names_in(allow_missing, "allow_missing"))
+    name, named, without = _registry.parse(_registry.joined(name, more))
     _registry.check_options(name, options)
     folder = find_root(name, root)
     channels = named if channels is None else channels
     if root is None and _folders.twin_of(folder) is not None:
         log.warning("%s: what was found is a simulated twin", card(name).title)
-    return Recordings(name, folder, _chosen(name, folder, subjects), channels, options)
+    chosen = _chosen(name, folder, subjects, without)
+    if without:
+        told = card(name).title, len(chosen), ", ".join(without)
+        log.warning("%s: %d subjects are read, without %s", *told)
+    _tell_strays(name, folder)
+    return Recordings(name, folder, chosen, channels, options)
+
+
+def _tell_strays(name: str, folder: Path) -> None:
+    """Say in one line which files of a folder are no part of the set."""
+    with readable(name, folder):
+        strays = _folders.strays(name, folder) if hasattr(_folders, "strays") else []
+    if strays:
+        some = ", ".join(strays[:5]) + (f" and {len(strays) - 5} more" if len(strays) > 5 else "")
+        told = card(name).title, len(strays), some
+        log.warning("%s: files that are no part of it are ignored: %d (%s)", *told)
 
 
 def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
@@ -151,13 +176,21 @@ def subjects(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     DataNotFoundError
         If one of them is not there.
     """
-    name, _ = _registry.parse(name)
-    return _chosen(name, find_root(name, root), None)
+    name, _, without = _registry.parse(name)
+    return _chosen(name, find_root(name, root), None, without)
+
+
+def without(name: str, subjects: str) -> str:
+    """Return the name of a data set without these subjects, given as text: ``"S7,S9"``.
+
+    It stands for the set wherever one is named, also in score rows, which so tell what they are of.
+    """
+    return _registry.joined(name, ",".join(filter(None, map(str.strip, subjects.split(",")))))
 
 
 def channels(name: str) -> dict[str, tuple[str, ...]]:
     """Return the names of the channels of each kind that a data set has; the default kind first."""
-    return dict(_registry.module(_registry.parse(name)[0]).CHANNELS)
+    return dict(_registry.module(_registry.parse(name).name).CHANNELS)
 
 
 def groups(name: str, root: str | Path | None = None) -> dict[str, str]:
@@ -168,23 +201,26 @@ def groups(name: str, root: str | Path | None = None) -> dict[str, str]:
     ParameterError
         If the set has none.
     """
-    name, _ = _registry.parse(name)
+    name, _, without = _registry.parse(name)
     folder, module = find_root(name, root), _registry.module(name)
     if not hasattr(module, "populations"):
         raise ParameterError(f"{name} does not tell groups of people apart")
-    return module.populations(folder, _chosen(name, folder, None))
+    return module.populations(folder, _chosen(name, folder, None, without))
 
 
-def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, ...]:
+def _chosen(
+    name: str, folder: Path, asked: Iterable[str] | None, without: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Return the subjects to read, after checking that each of them is in the folder."""
     module = _registry.module(name)
     with readable(name, folder):
         there, twin = module.subjects_in(folder), _folders.twin_of(folder)
         wanted = tuple(twin["subjects"]) if twin else module.expected_in(folder)
     if asked is not None:
-        wanted = _names_in(asked)
+        wanted = _names_in(asked, "subjects")
     elif not twin and len(wanted) < len(module.CARD.subjects):
         log.info("%s: a partial copy, read are %s", module.CARD.title, ", ".join(wanted) or "none")
+    wanted = tuple(subject for subject in wanted if subject not in without)
     missing = [subject for subject in wanted if subject not in there]
     if missing or not wanted:
         raise DataNotFoundError(
@@ -193,19 +229,21 @@ def _chosen(name: str, folder: Path, asked: Iterable[str] | None) -> tuple[str, 
             field="subjects",
             found=f"missing are {', '.join(map(str, missing)) or 'all'}",
             expected=", ".join(map(str, wanted)) or "at least one subject by name",
-            do=f"complete the copy, or name subjects that are there: subjects={list(there)}",
+            do=f"complete the copy, or name subjects that are there: subjects={list(there)}"
+            if asked is not None or not missing
+            else f"complete the copy, or do without them: allow_missing={','.join(missing)}",
         )
     return wanted
 
 
-def _names_in(asked: Iterable[str]) -> tuple[str, ...]:
-    """Return the subjects asked for, each once."""
+def _names_in(asked: Iterable[str], option: str) -> tuple[str, ...]:
+    """Return the subjects that an option names, each once."""
     if isinstance(asked, str) or not isinstance(asked, Iterable):
-        raise ParameterError(f"subjects is not a list; did you mean subjects=[{str(asked)!r}]?")
+        raise ParameterError(f"{option} is not a list; did you mean {option}=[{str(asked)!r}]?")
     names = list(asked)
     if not all(isinstance(one, str) for one in names):
         meant = [str(one) for one in names]
-        raise ParameterError(f"subjects are named by texts; did you mean subjects={meant}?")
+        raise ParameterError(f"subjects are named by texts; did you mean {option}={meant}?")
     return tuple(dict.fromkeys(names))
 
 
@@ -258,7 +296,7 @@ def prepare(
     DataNotFoundError
         If real data are not there, or are a twin.
     """
-    name, _ = _registry.parse(name)
+    name = _registry.parse(name).name
     check_tier(name, tier)
     if tier == "simulated":
         if root is not None:
@@ -271,6 +309,7 @@ def prepare(
             file=folder,
             do=f"point ${_folders.VARIABLE} to the real data, or ask for tier='simulated'",
         )
+    _licence.require(name, folder)
     return folder
 
 
@@ -301,12 +340,14 @@ def describe(name: str, tier: str, path: str | Path) -> str:
 
     A path outside the project is shortened, so that no path of this machine is printed.
     """
-    name, channels = _registry.parse(name)
+    name, channels, without = _registry.parse(name)
     module, folder = _registry.module(name), find_root(name, path)
     twin = _folders.twin_of(folder)
     expected = twin["subjects"] if twin else module.expected_in(folder)
-    count = len(set(expected) & set(module.subjects_in(folder)))
+    count = len(set(expected) & set(module.subjects_in(folder)) - set(without))
     data = f"{module.CARD.title}{' twin' if twin else ''}, {count} subject{'s' * (count != 1)}"
+    if without:
+        data += f" (without {', '.join(without)})"
     if channels:
         data += f", channels {channels if isinstance(channels, str) else ' '.join(channels)}"
     if twin:
@@ -326,10 +367,10 @@ def data_hashes(
     DataFileError
         If two files are the same byte for byte, as where a copy went wrong.
     """
-    name, _ = _registry.parse(name)
+    name, _, without = _registry.parse(name)
     folder = find_root(name, path)
     module = _registry.module(name)
-    chosen, hashes = _chosen(name, folder, subjects), {}
+    chosen, hashes = _chosen(name, folder, subjects, without), {}
     with readable(name, folder):
         read = sorted({file for subject in chosen for file in module.files_of(folder, subject)})
         for file in read:

@@ -13,7 +13,8 @@ A data set is one module with:
 - ``make_twin(folder, *, subjects, effect, fingerprint, seed)``: the simulated twin, in the set's
   official layout.
 
-It may have ``ABSENT``, a sentence by kind of channels that people look for and the set does not
+It has ``ALSO``, patterns of the files that lie in its folder though they are not read. It may have
+``ABSENT``, a sentence by kind of channels that people look for and the set does not
 have, such as ``{"ecg": "DEAP has no ECG"}``.
 """
 
@@ -26,12 +27,14 @@ import inspect
 import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
+from typing import NamedTuple
 
 from affectbook.datasets.card import Card
 from affectbook.errors import ParameterError
 
 _PACKAGE = __name__.rpartition(".")[0]
 _NO_DATA_SET = ("card", "labels", "recording")
+WITHOUT = " without "
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ParameterError:
@@ -75,24 +78,43 @@ def card(name: str) -> Card:
     return module(name).CARD
 
 
-def parse(spec: str) -> tuple[str, str | tuple[str, ...] | None]:
-    """Return data set and channels of what the parameter `dataset` names.
+class Spec(NamedTuple):
+    """What the parameter `dataset` says: a set, and which channels and subjects of it."""
+
+    name: str
+    channels: str | tuple[str, ...] | None
+    without: tuple[str, ...]
+
+
+def parse(spec: str) -> Spec:
+    """Return set, channels and subjects to do without, of what the parameter `dataset` names.
 
     After a colon may stand a kind of channels or their names: ``dreamer:eeg``, ``dreamer:ECG1``,
-    ``deap:Fp1,Fp2,F3,F4``.
+    ``deap:Fp1,Fp2,F3,F4``. At the end may stand subjects that are not read:
+    ``wesad without S7,S9``.
 
     Raises
     ------
     ParameterError
-        If there is no such data set, or it has no such channels.
+        If there is no such data set, or it has no such channels or subjects.
     """
-    name, colon, wanted = spec.partition(":") if isinstance(spec, str) else (spec, "", "")
-    module(name)
+    data, _, left_out = spec.partition(WITHOUT) if isinstance(spec, str) else (spec, "", "")
+    name, colon, wanted = data.partition(":") if isinstance(data, str) else (data, "", "")
+    known = card(name).subjects
+    without = tuple(filter(None, map(str.strip, left_out.split(","))))
+    for subject in without:
+        if subject not in known:
+            raise unknown(f"subject of {name}", subject, known)
     if not colon:
-        return name, None
+        return Spec(name, None, without)
     channels = wanted if wanted in module(name).CHANNELS else tuple(wanted.split(","))
     kind_of(name, channels)
-    return name, channels
+    return Spec(name, channels, without)
+
+
+def joined(data: str, without: str) -> str:
+    """Return the name of a data set and of subjects to do without, as `parse` takes it."""
+    return f"{data}{WITHOUT}{without}" if without else data
 
 
 def kind_of(name: str, channels: str | Iterable[str] | None) -> tuple[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from affectbook.claims import CHANCE, Claim, with_numbers
+from affectbook.datasets import without
 from affectbook.experiments import Data, Setting, checked
 from affectbook.papers._hcmnet_sweeps import SWEEPS
 from affectbook.papers._hcmnet_variants import (
@@ -256,6 +257,7 @@ class Params:
     overlap: float | None = _param(
         None, "share two neighbouring windows have in common", low=0.0, high=0.95
     )
+    allow_missing: str = _param("", "subjects to do without, such as S7,S9")
     effect: float = _param(
         1.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
     )
@@ -281,6 +283,7 @@ def setting(params: Params) -> Setting:
     preset = SCALES[params.scale]
     values = {f.name: getattr(preset, f.name) for f in fields(Scale) if f.name != "meaning"}
     given = {f.name: getattr(params, f.name) for f in fields(Params)}
+    given["dataset"] = without(params.dataset, given.pop("allow_missing"))
     values |= {
         name: value for name, value in given.items() if value is not None or name not in values
     }
