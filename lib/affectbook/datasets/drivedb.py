@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from affectbook import simulate
+from affectbook.datasets._drivedb_file import ECG_GAIN, MOST, TITLE, frames_of, read_ecg, wrong
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, ParameterError
+from affectbook.errors import ParameterError
 
 SEGMENTS = Path(__file__).with_name("drivedb_segments.csv")
 TRIM_S = 60.0
@@ -31,7 +32,7 @@ ALSO = ("drive*.hea", "drive*.dat", "RECORDS", "headers/drive*.hea", "segments.c
 
 CARD = Card(
     name="drivedb",
-    title="drivedb",
+    title=TITLE,
     tier="open",
     subjects=(*(f"drive{number:02d}" for number in range(1, 17)), "drive17a", "drive17b"),
     trials_per_subject="7: stretches of road (drive05, drive06); other records have no labels",
@@ -147,13 +148,16 @@ def read(folder: Path, subjects: Iterable[str], *, trim_s: float = TRIM_S) -> It
 
 def _recordings(folder: Path, subjects: Iterable[str], trim_s: float) -> Iterator[Recording]:
     for subject in subjects:
-        ecg, sfreq = _ecg(folder, subject)
-        for segment in _segments(subject, trim_s):
-            end_s = len(ecg) / sfreq
+        ecg, sfreq = read_ecg(folder, subject)
+        segments, end_s = _segments(subject, trim_s), len(ecg) / sfreq
+        within = [segment.stop_s is None or segment.stop_s <= end_s for segment in segments]
+        if not all(within):
+            late = segments[within.index(False)]
+            found = f"{end_s:.1f} s, with {sum(within)} of {len(within)} stretches"
+            expected = f"all of them; {late.trial} needs at least {late.stop_s:.1f} s"
+            raise wrong(folder / f"{subject}.hea", "length", found, expected)
+        for segment in segments:
             stop_s = end_s if segment.stop_s is None else segment.stop_s
-            if stop_s > end_s:
-                found, expected = f"{end_s:.1f} s", f"at least {stop_s:.1f} s ({segment.trial})"
-                raise _wrong(folder / f"{subject}.hea", "length", found, expected)
             start, stop = round(segment.start_s * sfreq), round(stop_s * sfreq)
             yield Recording(
                 signal=ecg[None, start:stop].astype(np.float32),
@@ -178,53 +182,6 @@ def _segments(subject: str, trim_s: float) -> list[_Segment]:
     ]
 
 
-def _ecg(folder: Path, subject: str) -> tuple[np.ndarray, float]:
-    """Return the ECG ``(n_times,)`` in mV of a record, and its rate in Hz."""
-    import wfdb
-
-    path, name = folder / f"{subject}.hea", str(folder / subject)
-    try:
-        header = wfdb.rdheader(name)
-        channels = list(header.sig_name or [])
-        at = channels.index("ECG") if "ECG" in channels else None
-        named = None if at is None else (header.record_name, header.file_name[at])
-        own = named == (subject, f"{subject}.dat")
-        record = wfdb.rdrecord(name, channels=[at], smooth_frames=False) if own else None
-    except Exception as error:  # wfdb raises many types on a damaged header or signal
-        found = f"{type(error).__name__}: {str(error)[:160]}"
-        raise _wrong(path, "the record", found, "a record that wfdb can read") from error
-    if named is None:
-        raise _wrong(path, "signals", ", ".join(map(str, channels))[:120], "ECG")
-    if record is None:
-        found, expected = " with ECG in ".join(named), f"{subject} with ECG in {subject}.dat"
-        raise _wrong(path, "record name", found, expected)
-    per_frame = header.samps_per_frame[at]
-    ecg = record.e_p_signal[0]
-    if header.units[at] != "mV":
-        raise _wrong(path, "unit of the ECG", str(header.units[at]), "mV")
-    if len(ecg) != header.sig_len * per_frame:
-        raise _wrong(path, "length", f"{len(ecg)} samples", f"{header.sig_len * per_frame}")
-    if not np.isfinite(ecg).all():
-        raise _wrong(path, "ECG", f"{(~np.isfinite(ecg)).sum()} missing samples", "none")
-    stored = np.rint(ecg * header.adc_gain[at] + header.baseline[at])
-    total, summed = header.checksum[at], int(stored.sum())
-    if total is not None and (summed - total) % 2**16:
-        found, expected = f"{summed % 2**16}", f"{total % 2**16}, modulo 65536"
-        raise _wrong(path.with_suffix(".dat"), "check sum of the ECG", found, expected)
-    return ecg, float(header.fs) * per_frame
-
-
-def _wrong(path: Path, field: str, found: str, expected: str) -> DataFileError:
-    return DataFileError(
-        f"{CARD.title}: the record is not what its header or card says",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get header and signal file again, or leave the record out with subjects=",
-    )
-
-
 class _Signal(NamedTuple):
     """A signal beside the ECG in a usual record: samples per frame, gain, unit."""
 
@@ -242,16 +199,6 @@ _BESIDE = (
     _Signal("marker", 1, 100, "mV"),
     _Signal("RESP", 2, 100, "mV"),
 )
-ECG_GAIN = 1000.0
-_MOST = 32767  # -32768 says that a sample is missing
-# Frames per second, and samples of the ECG in a frame, of a usual record and of others.
-_FRAMES = (15.5, 32)
-_OTHER_FRAMES = {
-    "drive03": (31.0, 16),
-    "drive12": (15.5, 23),
-    "drive15": (15.5, 31),
-    "drive17a": (15.0, 32),
-}
 # Rest low, highway medium, city high: as the study means its roads. The places are choices.
 _STATES = {
     "rest": "baseline",
@@ -286,7 +233,7 @@ def write_record(
     n_frames = len(ecg) // per_frame
     if n_frames == 0 or ecg.ndim != 1:
         raise ParameterError(f"an ECG {ecg.shape}; (n_times,) of {per_frame} or more is written")
-    whole = np.clip(np.rint(ecg[: n_frames * per_frame] * ECG_GAIN), -_MOST, _MOST)
+    whole = np.clip(np.rint(ecg[: n_frames * per_frame] * ECG_GAIN), -MOST, MOST)
     beside = [np.arange(n_frames * one.per_frame) % 1000 for one in _BESIDE]
     wfdb.wrsamp(
         record,
@@ -340,7 +287,7 @@ def make_twin(
     Path(folder).mkdir(parents=True, exist_ok=True)
     records = sorted(CARD.subjects, key=lambda record: record not in _table())[:n_records]
     for record in records:
-        frame_hz, per_frame = _OTHER_FRAMES.get(record, _FRAMES)
+        frame_hz, per_frame = frames_of(record)
         plan = _plan(record) or [(None, unlabelled_s)]
         ecg, _ = simulate.ecg_subject(
             CARD.subjects.index(record), plan, sfreq=frame_hz * per_frame, **dials
