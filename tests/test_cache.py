@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from affectbook import cache, files
+from affectbook.errors import CacheError
 
 
 @pytest.fixture
@@ -119,3 +121,120 @@ def test_a_note_that_cannot_be_read_or_written_does_no_harm(project, monkeypatch
     monkeypatch.setattr(files, "write_text", read_only)
     note.unlink()
     assert cache.sha256(path) == expected
+
+
+def unusable(kind: str = "kind", make=write, **options: object) -> CacheError:
+    """Return the error of a folder that cannot be kept; it has all its parts and one line."""
+    with pytest.raises(CacheError) as caught:
+        cache.folder(kind, 1, make, **options)
+    error = caught.value
+    assert all((error.file, error.field, error.found, error.expected, error.do))
+    assert "\n" not in str(error) and "are free" in error.found
+    return error
+
+
+@pytest.mark.parametrize("place", ["build", "build/kind", "build/kind/deep"])
+def test_a_file_where_a_folder_should_be_is_one_message(project, place):
+    path = project / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("in the way")
+    error = unusable("kind/deep")
+    assert str(project / "build" / "kind" / "deep") in str(error) and "Error: " in error.found
+    assert path.read_text() == "in the way"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_or_link_in_the_place_of_a_folder_is_replaced(project, link):
+    place = cache.folder("kind", 1, write)
+    elsewhere = place.rename(project / "elsewhere")
+    if link:
+        (elsewhere / "two").write_text("tvo")
+        place.symlink_to(elsewhere)
+    else:
+        place.write_text("a file")
+    assert cache.folder("kind", 1, write) == place and cache.is_whole(place)
+    assert not place.is_symlink() and elsewhere.is_dir()
+
+
+FULL = [OSError(errno.ENOSPC, "No space left on device"), OSError("10 requested and 0 written")]
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_disk_is_one_message_and_leaves_nothing(project, error):
+    def fill(folder: Path) -> None:
+        write(folder)
+        raise error
+
+    found = unusable(make=fill).found
+    assert (error.strerror or str(error)) in found
+    assert not list((project / "build" / "kind").iterdir())
+
+
+def test_a_device_that_takes_no_byte_is_one_message(project):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+
+    def fill(folder: Path) -> None:
+        (folder / "one").symlink_to("/dev/full")
+        (folder / "one").write_text("one")
+
+    assert "No space left on device" in unusable(make=fill).found
+
+
+def test_a_disk_that_fills_up_under_the_list_of_files_leaves_nothing(project, monkeypatch):
+    def full(*_: object) -> None:
+        raise FULL[0]
+
+    monkeypatch.setattr(files, "write_text", full)
+    assert "No space left" in unusable().found
+    assert not list((project / "build" / "kind").iterdir())
+
+
+def test_room_is_looked_for_before_work_begins(project):
+    def never(folder: Path) -> None:
+        raise AssertionError
+
+    error = unusable(make=never, room=10**18)
+    assert "too little room" in error.found
+    assert "1,000,000,000,000 MB of room" in error.expected
+    assert cache.is_whole(cache.folder("kind", 1, write, room=1))
+
+
+def test_what_is_kept_already_needs_no_room(project, monkeypatch):
+    place = cache.folder("kind", 1, write)
+    monkeypatch.setattr(files, "build_dir", None)
+    assert cache.folder("kind", 1, write, room=10**18) == place
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_may_not_be_written_is_one_message(project):
+    (project / "build" / "kind").mkdir(parents=True)
+    (project / "build" / "kind").chmod(0o555)
+    assert "Permission denied" in unusable().found
+    (project / "build" / "kind").chmod(0o755)
+
+
+def test_an_error_about_what_is_read_is_not_taken_for_one_of_the_cache(project):
+    def read(folder: Path) -> None:
+        (project / "signal").read_bytes()
+
+    with pytest.raises(FileNotFoundError) as caught:
+        cache.folder("kind", 1, read)
+    assert not isinstance(caught.value, CacheError)
+
+
+def test_a_folder_within_a_folder_tells_its_own_error(project):
+    def inner(folder: Path) -> None:
+        cache.folder("other", 2, write, room=10**18)
+
+    assert unusable(make=inner).file == project / "build" / "other"
+
+
+def test_sums_that_cannot_be_kept_are_said_once(project, caplog):
+    (project / "build").write_text("in the way")
+    for name in ("one", "two"):
+        (project / name).write_text(name)
+        old(project / name)
+        assert cache.sha256(project / name) == files.sha256(project / name)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "could not be kept" in record.getMessage()
