@@ -18,6 +18,10 @@ RUN ?=
 NAME ?=
 TESTS ?=
 BENCH ?= mamba2 mamba hcmnet_step growth wearable recordings
+# Which data set to get or look at, the publisher's zip that you got by hand, and the folder of all data sets.
+DATASET ?=
+ARCHIVE ?=
+DATA ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
@@ -25,13 +29,14 @@ BENCH_VENV := $(VENV)-bench
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help env book run sweep record check-stale test test-slow bench lint notebooks strip lab clean
+.PHONY: help env book run sweep data check-data record check-stale test test-slow faults bench lint notebooks strip lab clean
 
 help: ## list the targets
 	@echo "make <target>"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/\1\t\2/' \
 		| awk -F'\t' '{ printf "  %-11s %s\n", $$1, $$2 }'
-	@echo "Variables: PAPER, ARGS (run); SWEEP (sweep, record); RUN, NAME (record); TESTS (test); BENCH, ARGS (bench); TORCH_INDEX, PYTHON (env)"
+	@echo "Variables: PAPER, ARGS (run); SWEEP (sweep, record); RUN, NAME (record); TESTS (test, test-slow, faults); BENCH, ARGS (bench)"
+	@echo "           DATASET (data, check-data); ARCHIVE (data); DATA (run, sweep, record, data, check-data); TORCH_INDEX, PYTHON, VENV (env)"
 
 env: $(STAMP) ## make .venv with the pinned packages (TORCH_INDEX=<address> for a CPU build of torch)
 
@@ -56,6 +61,18 @@ run: $(STAMP) ## run a paper with other parameters: make run PAPER=hcmnet ARGS="
 sweep: $(STAMP) ## make recorded scores, cell by cell: make sweep PAPER=hcmnet SWEEP=ablations ARGS="-p variant pool_strides_8_8_2+no_bissm"
 	@$(RUNS) sweep $(PAPER) $(SWEEP) $(ARGS)
 
+# Handed over by the environment, where spaces and quotes in a path do no harm; relative to where make is called.
+ifneq ($(value DATA),)
+run sweep record data check-data: export AFFECTBOOK_DATA := $(if $(filter /% ~%,$(firstword $(value DATA))),,$(CURDIR)/)$(value DATA)
+endif
+data: export AFFECTBOOK_ARCHIVE := $(value ARCHIVE)
+
+data: $(STAMP) ## get a data set, or list them: make data DATASET=eegmat (ARCHIVE=<zip>: got by hand; DATA=<folder>: of all data sets)
+	@$(RUNS) data "$(DATASET)" $${AFFECTBOOK_ARCHIVE:+--archive "$$AFFECTBOOK_ARCHIVE"}
+
+check-data: $(STAMP) ## say whether a data set is complete: make check-data DATASET=wesad DATA=<folder>
+	@$(RUNS) check-data "$(DATASET)"
+
 record: $(STAMP) ## keep scores: make record RUN=build/runs/hcmnet/<key> NAME=<name>, or PAPER=hcmnet SWEEP=ablations
 	@$(if $(SWEEP),$(RUNS) record-sweep "$(PAPER)" "$(SWEEP)",$(RUNS) record "$(RUN)" "$(NAME)")
 
@@ -63,10 +80,15 @@ check-stale: $(STAMP) ## say which recorded scores are older than the code that 
 	@$(RUNS) check-stale
 
 test: lint notebooks ## check style and notebooks, run the quick tests (TESTS=tests/test_runs.py for some)
-	@$(PYTEST) -m "not slow" $(TESTS)
+	@$(PYTEST) -m "not slow and not faults" $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: training and whole notebooks
 	@$(PYTEST) -m slow $(TESTS)
+
+# What lies in tests/faults belongs to them with or without the mark; 5 is pytest's word for "none left".
+faults: $(STAMP) ## run the fault injections: damaged files, full disks, interrupted runs
+	@$(PYTEST) -m faults $(TESTS)
+	@$(if $(TESTS),,$(PYTEST) -m "not faults" tests/faults || test $$? = 5)
 
 # The alternatives stand apart: this environment sees the packages of the book's and adds them to it.
 $(BENCH_VENV)/.stamp: $(STAMP) bench/requirements.txt

@@ -6,16 +6,38 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
+VARIABLES = ("MAKE", "DATA", "ARCHIVE", "AFFECTBOOK")
 
-def make(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+def make(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
     return subprocess.run(
-        ["make", *arguments], cwd=root, env=clean, capture_output=True, text=True, check=False
-    )
+        ["make", *arguments], cwd=root, env=clean | more, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def called(root: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return what calls make with a python that only tells how it was called."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$AFFECTBOOK_DATA" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "venv" / ".stamp").touch()
+
+    def call(*arguments: str, **more: str) -> list[str]:
+        done = make(root, *arguments, f"VENV={tmp_path / 'venv'}", **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return call
 
 
 def targets(root: Path) -> set[str]:
@@ -29,6 +51,63 @@ def test_help_lists_every_target(root: Path) -> None:
     assert done.returncode == 0
     assert listed == targets(root)
     assert {"book", "test", "lab", "run", "record", "clean", "env", "help"} <= listed
+
+
+def test_help_lists_every_variable(root: Path) -> None:
+    there = re.findall(r"^([A-Z_]+) \?=", (root / "Makefile").read_text(), re.MULTILINE)
+    listed = make(root, "help").stdout.partition("Variables:")[2]
+    assert there and set(there) == set(re.findall(r"\b[A-Z_]{3,}\b", listed))
+
+
+COMMANDS = {
+    "run": ("PAPER=hcmnet",),
+    "sweep": ("PAPER=hcmnet", "SWEEP=ablations"),
+    "record": ("PAPER=hcmnet", "SWEEP=ablations"),
+    "data": ("DATASET=eegmat",),
+    "check-data": ("DATASET=eegmat",),
+}
+FOLDERS = ("/data", "/Meine Daten, größer/it's $HOME", '/with "quotes"', "~/data", "~me/data")
+
+
+@pytest.mark.parametrize("target", COMMANDS)
+def test_data_names_the_folder_of_the_data_sets(root: Path, called, target: str) -> None:
+    assert called(target, *COMMANDS[target])[0] == ""
+    assert called(target, *COMMANDS[target], AFFECTBOOK_DATA="kept")[0] == "kept"
+    folder = "/Meine Daten, größer/it's $HOME"
+    told = called(target, *COMMANDS[target], f"DATA={folder}", AFFECTBOOK_DATA="other")
+    assert told[0] == folder and told[1:4] == ["-m", "affectbook.runs", told[3]]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_path_comes_through_as_it_is(called, folder: str) -> None:
+    assert called("data", f"DATA={folder}")[0] == folder
+    assert called("data", DATA=folder)[0] == folder
+
+
+@pytest.mark.parametrize("folder", ["my_data", "meine Daten", "../größer"])
+def test_a_relative_path_starts_where_make_is_called(root: Path, called, folder: str) -> None:
+    assert called("check-data", f"DATA={folder}")[0] == f"{root}/{folder}"
+
+
+@pytest.mark.parametrize("archive", ["WESAD.zip", "/Meine Daten/it's $HOME.zip", 'a "b".zip'])
+def test_the_archive_comes_through_as_it_is(called, archive: str) -> None:
+    expected = ["-m", "affectbook.runs", "data", "wesad"]
+    assert called("data", "DATASET=wesad")[1:] == expected
+    given = called("data", "DATASET=wesad", f"ARCHIVE={archive}")
+    assert given[1:] == [*expected, "--archive", archive]
+
+
+def test_fault_injections_have_a_target_of_their_own(called) -> None:
+    pytest_ = ["-m", "pytest", "-q", "-m"]
+    assert called("faults")[1:] == [
+        *pytest_, "faults", "", *pytest_, "not faults", "tests/faults",
+    ]  # fmt: skip
+    assert called("faults", "TESTS=tests/test_cache.py")[1:] == [
+        *pytest_, "faults", "tests/test_cache.py",
+    ]  # fmt: skip
+    assert called("test-slow")[1:] == [*pytest_, "slow"]
+    quick = called("test", "-o", "lint", "-o", "notebooks")
+    assert quick[-5:] == [*pytest_, "not slow and not faults"]
 
 
 def test_every_target_is_phony(root: Path) -> None:
@@ -78,7 +157,7 @@ def test_continuous_integration_tests_then_builds(root: Path) -> None:
     lines = script.read_text().splitlines()
     assert os.access(script, os.X_OK)
     assert [line for line in lines if line.startswith("make ")] == [
-        "make test", "make test-slow", "make book",
+        "make test", "make test-slow", "make faults", "make book",
     ]  # fmt: skip
 
 
