@@ -8,11 +8,16 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_dreamer import empty_project
 from tiny_project import CELLS, ROOT, TinyProject
 
-from affectbook import bookbuild, runs
+from affectbook import bookbuild, datasets, runs
 from affectbook.bookbuild import BookFailed, execute_changed
+from affectbook.datasets import wesad
+from affectbook.errors import RunError
+from affectbook.scales import Cell
 
 
 def outputs(tiny: TinyProject) -> str:
@@ -149,6 +154,89 @@ def test_real_data_are_looked_for_before_anything_starts(
     told = capsys.readouterr()
     assert "Running" not in told.out
     assert "WESAD" in told.err and "simulated" in told.err
+
+
+@pytest.fixture
+def real_wesad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with one subject of WESAD and no mark of a twin; no kernel can start."""
+    monkeypatch.delenv("AFFECTBOOK_ACCEPT_LICENCE", raising=False)
+    empty_project(tmp_path, monkeypatch)
+    folder = tmp_path / "Daten, größer" / "WESAD"
+    signal, label = np.zeros(7000), np.repeat([0, 1, 2, 3, 4], 1400)
+    wesad.write_subject(folder, "S2", signal, label)
+    monkeypatch.setenv("AFFECTBOOK_DATA", str(folder.parent))
+    return folder
+
+
+class Started(RunError):
+    """A kernel, or a sweep, would have started."""
+
+
+def refuse_to_start(*_: object, **__: object) -> None:
+    raise Started("it starts")
+
+
+LICENSED_RUN = ("-p", "dataset", "wesad", "-p", "tier", "licensed", "-p", "allow_missing",
+                ",".join(wesad.CARD.subjects[1:]))  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [("run", "hcmnet", *LICENSED_RUN), ("sweep", "hcmnet", "tiny")])
+def test_licensed_data_are_closed_before_anything_starts(
+    real_wesad: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(runs, "execute", refuse_to_start)
+    monkeypatch.setattr("affectbook.sweeps.run", refuse_to_start)
+    cell = Cell("references", {"dataset": "wesad", "tier": "licensed"})
+    monkeypatch.setattr("affectbook.papers.hcmnet.SWEEPS", {"tiny": [cell]})
+    assert runs.main(command) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert told.err.startswith("the licence of WESAD was not confirmed for this folder [file: ")
+    assert "found: no confirmation; " in told.err and "ACCEPT_LICENCE=wesad" in told.err
+
+    monkeypatch.setenv("AFFECTBOOK_ACCEPT_LICENCE", "WESAD")
+    assert runs.main(command) == 2
+    assert capsys.readouterr().err.endswith("it starts\n")
+
+
+def test_a_simulated_run_and_a_sweep_without_licensed_cells_are_not_asked(
+    real_wesad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "execute", refuse_to_start)
+    monkeypatch.setattr("affectbook.sweeps.run", refuse_to_start)
+    monkeypatch.setattr("affectbook.obtain.licence.ask", pytest.fail)
+    for command in (["run", "hcmnet", "-p", "dataset", "wesad"], ["sweep", "hcmnet", "ablations"]):
+        runs.main([*command, "--force"] if command[0] == "run" else command)
+        assert capsys.readouterr().err.endswith("it starts\n")
+
+
+def test_data_lists_the_sets_and_checks_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runs.main(["data"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", *datasets.names()]
+    assert re.search(r"^eegmat +open +184 MB", "\n".join(lines), re.MULTILINE)
+    assert runs.main(["check-data"]) == 2
+    told = capsys.readouterr()
+    assert told.out.splitlines() == lines and told.err.count("\n") == 1
+    for command in ("data", "check-data"):
+        assert runs.main([command, "wesat"]) == 2
+        told = capsys.readouterr()
+        assert "unknown data set 'wesat'; did you mean 'wesad'?" in told.err and not told.out
+
+
+def test_an_interrupt_is_one_line_and_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("affectbook.obtain.fetch.fetch", interrupt)
+    assert runs.main(["data", "eegmat"]) == 130
+    told = capsys.readouterr()
+    assert told.err == "Interrupted; the same command goes on from what is complete.\n"
 
 
 def test_a_record_is_a_finished_run_under_a_plain_name(tiny: TinyProject) -> None:

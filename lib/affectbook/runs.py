@@ -1,4 +1,4 @@
-"""The command line of the book: ``python -m affectbook.runs book | run | sweep | record ...``."""
+"""The command line of the book: ``python -m affectbook.runs book | run | sweep | data ...``."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 from affectbook import bookbuild, notebook, papers, params, provenance, runpage
 from affectbook.closure import closure, digest
-from affectbook.errors import AffectbookError, RunError
+from affectbook.errors import AffectbookError, ParameterError, RunError
 from affectbook.execute import NotebookFailed, execute
 from affectbook.files import project_root, write_text
 
 RESULTS = ("scores.csv", "predictions.csv")
-# What only draws or renders does not decide a score.
+# What only draws, renders or asks does not decide a score.
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
     for name in (
         "ablations", "bookbuild", "chapters", "chapters.hcmnet", "chapters.shared", "claims",
-        "efficiency", "figures", "pages", "provenance", "runpage", "runs", "summary", "wearable",
+        "datasets._licence", "efficiency", "figures", "pages", "provenance", "runpage", "runs",
+        "summary", "wearable",
     )
 )  # fmt: skip
 
@@ -47,8 +49,9 @@ def run(paper: str, given: dict[str, str], *, force: bool = False) -> Path:
 
     Raises
     ------
-    ParameterError, DataNotFoundError
-        Before anything is started, if a parameter is wrong or real data are not there.
+    ParameterError, DataNotFoundError, LicenceError
+        Before anything is started, if a parameter is wrong, real data are not there, or their
+        licence was not accepted.
     NotebookFailed
         If a cell fails; nothing is left among the runs.
     """
@@ -163,9 +166,28 @@ def _data_hash(setting: object) -> str | None:
         return None
     from affectbook import datasets
 
+    ask_licence(setting.dataset, setting.tier)
     folder = datasets.prepare(setting.dataset, setting.tier)
     chosen = datasets.subjects(setting.dataset, folder)[: setting.subjects]
     return datasets.content_hash(setting.dataset, folder, chosen)
+
+
+def ask_licence(dataset: str, tier: str) -> None:
+    """Ask for what `datasets.prepare` refuses without: here there may be a terminal.
+
+    Raises
+    ------
+    LicenceError
+        If the licence of licensed data was not accepted.
+    """
+    if tier != "licensed":
+        return
+    from affectbook import datasets
+    from affectbook.obtain import licence
+
+    datasets.check_tier(dataset, tier)
+    name = datasets.card(dataset).name
+    licence.ask(name, datasets.find_root(name))
 
 
 def _finished(folder: Path, source: Path) -> bool:
@@ -206,6 +228,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     keep.add_argument("paper", help="a module of affectbook.papers")
     keep.add_argument("name", help="a key of its SWEEPS")
     commands.add_parser("check-stale", help="say which recorded scores are older than their code")
+    get = commands.add_parser("data", help="get a data set; without a name, list them")
+    get.add_argument("name", nargs="?", default="", help="a module of affectbook.datasets")
+    get.add_argument("--archive", type=Path, help="the publisher's zip, got by hand")
+    get.add_argument("--to", type=Path, help="the folder for its files")
+    look = commands.add_parser("check-data", help="say whether a data set is complete")
+    look.add_argument("name", nargs="?", default="", help="a module of affectbook.datasets")
+    look.add_argument("--root", type=Path, help="the folder that holds it")
     return parser.parse_args(argv)
 
 
@@ -215,6 +244,8 @@ def _do(arguments: argparse.Namespace) -> None:
         print(f"The book: {_short(bookbuild.build(root), root)}")
     elif arguments.command in ("sweep", "record-sweep", "check-stale"):
         _do_sweep(arguments, root)
+    elif arguments.command in ("data", "check-data"):
+        _do_data(arguments)
     elif arguments.command == "record":
         print(f"Recorded: {_short(record(Path(arguments.run), arguments.name), root)}")
     else:
@@ -228,8 +259,10 @@ def _do_sweep(arguments: argparse.Namespace, root: Path) -> None:
     # These load torch and the data sets, which nothing else here needs.
     from affectbook import records, sweeps
 
+    if arguments.command != "check-stale":
+        only = dict(getattr(arguments, "p", ()))
+        _ask_for_cells(sweeps, arguments.paper, arguments.name, only)
     if arguments.command == "sweep":
-        only = dict(arguments.p)
         folder = sweeps.run(arguments.paper, arguments.name, only, workers=arguments.workers)
         print(f"Cells: {_short(folder, root)}")
     elif arguments.command == "record-sweep":
@@ -237,6 +270,41 @@ def _do_sweep(arguments: argparse.Namespace, root: Path) -> None:
         print(f"Recorded {done} of {of} cells: {_short(folder, root)}")
     else:
         _tell_stale(records.check())
+
+
+def _ask_for_cells(sweeps: ModuleType, paper: str, name: str, only: dict[str, str]) -> None:
+    """Ask for the licences of all cells before the first one starts."""
+    cells = sweeps.chosen(paper, name, only)
+    settings = (one for cell in cells for one in sweeps.settings_of(paper, cell))
+    for dataset, tier in dict.fromkeys((one.dataset, one.tier) for one in settings):
+        ask_licence(dataset, tier)
+
+
+def _do_data(arguments: argparse.Namespace) -> None:
+    from affectbook import datasets
+
+    if not arguments.name:
+        print("name      tier      size")
+        for name in datasets.names():
+            card = datasets.card(name)
+            print(f"{name:<8}  {card.tier:<8}  {card.size}")
+        if arguments.command == "check-data":
+            raise ParameterError(
+                "check-data takes the name of a data set: make check-data DATASET=wesad"
+            )
+        return
+    name = datasets.card(arguments.name).name
+    if arguments.command == "check-data":
+        from affectbook.obtain import check
+
+        print(check.check(name, arguments.root))
+        return
+    from affectbook.obtain import fetch
+
+    if datasets.card(name).tier == "open":
+        fetch.fetch(name, arguments.to)
+    else:
+        print(fetch.instructions(name))
 
 
 def _tell_stale(found: dict[str, list[str]]) -> None:
@@ -253,7 +321,10 @@ def _short(path: Path, root: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 1 if a notebook failed, 2 for bad input."""
+    """Run one command and return its exit status: 1 if a notebook failed, 2 for bad input.
+
+    130 if it was interrupted.
+    """
     try:
         _do(_arguments(argv))
     except (bookbuild.BookFailed, NotebookFailed) as failure:
@@ -262,6 +333,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AffectbookError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on from what is complete.", file=sys.stderr)
+        return 130
     return 0
 
 
