@@ -6,12 +6,15 @@ import fcntl
 import json
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_dreamer import empty_project
 from tiny_project import CELLS, ROOT, TinyProject
+from tiny_terminal import on_a_terminal, typing
 
 from affectbook import bookbuild, datasets, runs
 from affectbook.bookbuild import BookFailed, execute_changed
@@ -176,8 +179,8 @@ def refuse_to_start(*_: object, **__: object) -> None:
     raise Started("it starts")
 
 
-LICENSED_RUN = ("-p", "dataset", "wesad", "-p", "tier", "licensed", "-p", "allow_missing",
-                ",".join(wesad.CARD.subjects[1:]))  # fmt: skip
+MISSING = ",".join(wesad.CARD.subjects[1:])
+LICENSED_RUN = ("-p", "dataset", "wesad", "-p", "tier", "licensed", "-p", "allow_missing", MISSING)
 
 
 @pytest.mark.parametrize("command", [("run", "hcmnet", *LICENSED_RUN), ("sweep", "hcmnet", "tiny")])
@@ -200,6 +203,63 @@ def test_licensed_data_are_closed_before_anything_starts(
     monkeypatch.setenv("AFFECTBOOK_ACCEPT_LICENCE", "WESAD")
     assert runs.main(command) == 2
     assert capsys.readouterr().err.endswith("it starts\n")
+
+
+LICENSED_PAPER = '''"""A paper on licensed data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Params:
+    """What `run` looks at before a kernel starts."""
+
+    dataset: str = "wesad without MISSING"
+    tier: str = "licensed"
+    subjects: int | None = None
+
+
+def setting(params: Params) -> Params:
+    """Return the parameters."""
+    return params
+'''
+
+
+@pytest.mark.slow
+def test_a_confirmed_licence_reaches_the_kernel(tiny: TinyProject, real_wesad: Path) -> None:
+    """The driver asks once; the kernel, another process, reads what the driver has kept."""
+    lib = tiny.root / "lib" / "affectbook"
+    shutil.copytree(ROOT / "lib" / "affectbook", lib, dirs_exist_ok=True)
+    (lib / "papers" / "tiny.py").write_text(LICENSED_PAPER.replace("MISSING", MISSING))
+    opening = "from affectbook import datasets\ndatasets.prepare(dataset, tier)"
+    start = "dataset: str = ''\ntier: str = ''\nsubjects: int | None = None"
+    tiny.write_notebook([start, opening, "mode, seed = 'good', 0", CELLS[1], CELLS[4]])
+    kept = tiny.root / "data" / "licences.json"
+
+    refused = tiny.runs("run", "tiny")
+    assert refused.returncode == 2 and refused.stdout == "" and refused.stderr.count("\n") == 1
+
+    def run(answer: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "affectbook.runs", "run", "tiny", "--force"]
+        return on_a_terminal(command, typing(answer), folder=tiny.root)
+
+    status, shown = run("no\n")
+    assert status == 2 and "was not accepted" in shown and not kept.exists()
+    status, shown = run("\x03")
+    assert status == 130 and "Interrupted" in shown and "Traceback" not in shown
+    assert "Running" not in shown and not kept.exists()
+    status, shown = run("wesad\n")
+    assert status == 0, shown
+    assert shown.index("(or yes)") < shown.index("Running tiny") and kept.is_file()
+    status, shown = run("nobody asks\n")
+    assert status == 0 and "(or yes)" not in shown
+
+    shutil.rmtree(kept.parent)
+    kept.parent.write_text("a file where the folder would be")
+    status, shown = run("wesad\n")
+    assert status == 0 and "holds for this run only" in shown
 
 
 def test_a_simulated_run_and_a_sweep_without_licensed_cells_are_not_asked(

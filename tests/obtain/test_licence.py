@@ -7,13 +7,14 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tiny_dreamer import empty_project
+from tiny_terminal import on_a_terminal, typing
 
 from affectbook.datasets import _folders, _licence, wesad
 from affectbook.errors import LicenceError
@@ -171,32 +172,14 @@ def test_without_a_terminal_it_stays_closed(project, folder, terminal, monkeypat
     os.close(write if lacking == "stdin" else read)
 
 
-def on_a_terminal(project: Path, folder: Path, act: Callable[[int, int], None]) -> tuple[int, str]:
-    """Ask in a process that has a terminal of its own; return its status and what is shown."""
-    child, ours = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, "-c", SCRIPT, str(project), str(folder)])
-    shown, acted = b"", False
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        shown += piece
-        if not acted and b"(or yes): " in shown:
-            acted = True
-            act(ours, child)
-    os.close(ours)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+def command(project: Path, folder: Path) -> list[str]:
+    return [sys.executable, "-c", SCRIPT, str(project), str(folder)]
 
 
 def test_a_process_with_a_terminal_asks_once(project, folder):
-    status, shown = on_a_terminal(project, folder, lambda ours, _: os.write(ours, b"WESAD\n"))
+    status, shown = on_a_terminal(command(project, folder), typing("WESAD\n"))
     assert status == 0 and "If you accept" in shown and "Traceback" not in shown
-    status, shown = on_a_terminal(project, folder, lambda ours, _: None)
-    assert status == 0 and shown == ""
+    assert on_a_terminal(command(project, folder)) == (0, "")
 
 
 @pytest.mark.parametrize("how", ["key", "signal"])
@@ -207,15 +190,14 @@ def test_an_interrupt_ends_it_and_confirms_nothing(project, folder, how):
         else:
             os.kill(child, signal.SIGINT)
 
-    status, shown = on_a_terminal(project, folder, interrupt)
+    status, shown = on_a_terminal(command(project, folder), interrupt)
     assert status == 130 and "Traceback" not in shown
     assert not (project / "data").exists()
 
 
 def test_a_process_without_a_terminal_is_refused(project, folder):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(project), str(folder)],
-        input="yes\n", capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command(project, folder), input="yes\n", capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("refused: the licence of WESAD") and done.stderr.count("\n") == 1
