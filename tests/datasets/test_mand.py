@@ -111,6 +111,7 @@ def mappings(draw: st.DrawFn) -> dict[str, object]:
         "ecg_unit": draw(st.sampled_from(["V", "mV", "uV"])),
         "eeg_unit": draw(st.sampled_from(["V", "mV", "uV"])),
         "sfreq": draw(st.sampled_from([128, 256, 512.5])),
+        "sfreq_differs": True,
         "emotions": {f"s{n}" if draw(st.booleans()) else e: e for n, e in enumerate(emotions)},
     }
 
@@ -280,7 +281,9 @@ def test_each_subject_has_each_emotion_once(tmp_path):
     mand.LAYOUT.copy_template(tmp_path)
     written(tmp_path, "1", "2")
     (tmp_path / "1" / "fear.txt").unlink()
-    refused(tmp_path, "subject 1 has anger, neutral, sadness, surprise", "one file each")
+    refused(
+        tmp_path, "subject 1 has anger, neutral, sadness, surprise (4 files)", "5 files, one each"
+    )
     assert len(list(datasets.load("mand", tmp_path, ["2"]))) == 5
     say(tmp_path, emotions={**{name: name for name in mand.EMOTIONS}, "Anger": "anger"})
     (tmp_path / "1" / "Anger.txt").write_text("twice")

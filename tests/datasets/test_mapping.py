@@ -89,6 +89,13 @@ SHARED = [
     ("path", "{subject:03}/{emotion}.txt"),
     ("path", "{subject!r}/{emotion}.txt"),
     ("path", "{subject}{/{emotion}.txt"),
+    ("path", "{subject}/../../{emotion}.txt"),
+    ("path", "..\\{subject}/{emotion}.txt"),
+    ("path", "{subject}/{emotion}\0.txt"),
+    ("path", ""),
+    ("skip_rows", 10**18),
+    ("sfreq_differs", "yes"),
+    ("sfreq_differs", 1),
     ("path", "{}/{subject}/{emotion}.txt"),
     ("delimiter", ""),
     ("delimiter", ", "),
@@ -127,6 +134,8 @@ ONLY = [
     ("mand", "emotions", {name: name for name in ("anger", "fear", "neutral", "sadness")}),
     ("mand", "emotions", {name: name for name in (*mand.EMOTIONS, "boredom")}),
     ("mand", "emotions", {f"a/{name}": name for name in mand.EMOTIONS}),
+    ("mand", "emotions", {**{name: name for name in mand.EMOTIONS}, "..": "anger"}),
+    ("mand", "ecg_column", 10**18),
     ("mci", "path", "all.csv"),
     ("mci", "path", "{subject}/{emotion}.csv"),
     ("mci", "flag_column", "flag"),
@@ -166,6 +175,46 @@ def test_a_rate_is_finite(name, sfreq, tmp_path):
     text = LAYOUTS[name].template.read_text("utf-8")
     (tmp_path / "mapping.toml").write_text(text.replace("sfreq = 256", f"sfreq = {sfreq}"))
     refused(name, tmp_path, "field: sfreq")
+
+
+@BOTH
+@pytest.mark.parametrize("sfreq", [512, 128, 128.0, 255.9])
+def test_another_rate_than_told_has_to_be_meant(name, sfreq, tmp_path, caplog):
+    say(name, tmp_path, sfreq=sfreq)
+    refused(name, tmp_path, f"field: sfreq; found: {sfreq:g} Hz", "256 Hz, as told of the set")
+    say(name, tmp_path, "sfreq_differs", sfreq=sfreq)
+    refused(name, tmp_path, "or sfreq_differs = true beside it")
+    say(name, tmp_path, sfreq=sfreq, sfreq_differs=True)
+    mapping = LAYOUTS[name].mapping(tmp_path)
+    assert mapping["sfreq"] == sfreq
+    LAYOUTS[name].say_unverified(tmp_path, mapping)
+    assert f"read at {sfreq:g} Hz" in caplog.records[-1].getMessage()
+
+
+@BOTH
+def test_the_told_rate_needs_no_word(name, tmp_path, caplog):
+    say(name, tmp_path, "sfreq_differs", sfreq=256.0)
+    LAYOUTS[name].say_unverified(tmp_path, LAYOUTS[name].mapping(tmp_path))
+    assert len(caplog.records) == 1 and "sfreq_differs" not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["{subject}{emotion}.txt", "{subject}{emotion}/x.txt"])
+def test_fields_side_by_side_do_not_search_all_folders(path, tmp_path):
+    say("mand", tmp_path, path=path)
+    mapping = mand.LAYOUT.mapping(tmp_path)
+    for place in ("7fear", "deep/7fear"):
+        file = tmp_path / path.replace("{subject}{emotion}", place)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    ((fields, _),) = mand.LAYOUT.find(tmp_path, mapping)
+    assert fields == {"subject": "7", "emotion": "fear"}
+
+
+def test_a_link_to_another_disk_is_followed(tmp_path):
+    folder = mand.make_twin(tmp_path / "mand", subjects=1, seconds=1)
+    (folder / "1").rename(tmp_path / "elsewhere")
+    (folder / "1").symlink_to(tmp_path / "elsewhere")
+    assert len(list(datasets.load("mand", folder))) == 5
 
 
 @BOTH

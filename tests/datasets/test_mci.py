@@ -88,6 +88,7 @@ def mappings(draw: st.DrawFn) -> dict[str, object]:
         "emotion_column": emotion,
         "first_sample": first,
         "sfreq": draw(st.sampled_from([128, 256, 512.5])),
+        "sfreq_differs": True,
         "unit": draw(st.sampled_from(["V", "mV", "uV"])),
         "overlap": draw(st.sampled_from([0, 0.25, 0.5, 0.75])),
         "emotions": {str(n): e for n, e in zip(codes, mci.EMOTIONS, strict=True)},
@@ -160,8 +161,15 @@ def test_each_load_says_that_the_layout_is_unverified(tmp_path, caplog):
     recordings = datasets.load("mci", tmp_path, ["S1"])
     assert not caplog.records
     list(recordings)
-    (record,) = caplog.records
-    assert record.getMessage().startswith("HCMNet's private set: layout unverified")
+    unverified, lacking = (record.getMessage() for record in caplog.records)
+    assert unverified.startswith("HCMNet's private set: layout unverified")
+    assert lacking.endswith("of 6 emotions, S1 has 3 (no angry, boredom, tension)")
+
+
+def test_no_emotion_is_missed_where_all_are(tmp_path, caplog):
+    folder = mci.make_twin(tmp_path, subjects=1, rows=1, seconds=1)
+    list(datasets.load("mci", folder))
+    assert "emotions" not in caplog.text
 
 
 def test_label_rules():

@@ -29,6 +29,7 @@ from affectbook.errors import DataFileError, DataNotFoundError
 MAPPING = "mapping.toml"
 WHITESPACE = "whitespace"
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
+_MOST = 99_999
 _TAIL = 2**16  # bytes, enough for the last two rows
 _SUBJECT = r"(?!\.)[^/]+?"  # file systems keep files of their own whose names begin with a dot
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Key(NamedTuple):
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
 def is_column(value: object) -> bool:
@@ -60,25 +61,32 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-WHOLE = Key("a whole number from 0", _is_whole)
+WHOLE = Key(f"a whole number from 0 to {_MOST}", _is_whole)
+FLAG = Key("true or false", lambda value: isinstance(value, bool))
 COLUMN = Key("a column: its number from 0, or its name in the header", is_column)
 UNIT = Key(f"one of {', '.join(VOLTS)}", lambda value: isinstance(value, str) and value in VOLTS)
 SHARE = Key("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1)
 TABLE = {
     "delimiter": Key(f'one character, or "{WHITESPACE}"', _is_delimiter),
     "skip_rows": WHOLE,
-    "header": Key("true or false", lambda value: isinstance(value, bool)),
+    "header": FLAG,
     "sfreq": Key("a number of Hz above 0", lambda value: _is_number(value) and value > 0),
+    "sfreq_differs": FLAG._replace(required=False),
 }
 
 
 def pattern_key(*fields: str) -> Key:
-    """Return the key of a path below the data folder, with one place for each field or more."""
+    """Return the key of a path below the data folder, with one place for each field or more.
+
+    It cannot leave the folder by ``..`` or from ``/``. A link in the folder may: a reader puts it
+    there so that a large set can lie on another disk.
+    """
     named = " and ".join(f"{{{field}}}" for field in fields)
 
     def holds(value: object) -> bool:
-        inside = isinstance(value, str) and "\\" not in value and not value.startswith("/")
-        if not inside or {"", ".", ".."} & set(value.split("/")):
+        if not isinstance(value, str) or "\\" in value or min(value, default=" ") < " ":
+            return False
+        if {"", ".", ".."} & set(value.split("/")):
             return False
         try:
             parts = list(string.Formatter().parse(value))
@@ -96,7 +104,8 @@ def emotions_key(emotions: Collection[str], *, numbers: bool = False) -> Key:
     def holds(value: object) -> bool:
         if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
             return False
-        ours = all(re.fullmatch("0|[1-9][0-9]{0,3}" if numbers else "[^/]+", one) for one in value)
+        form = "0|[1-9][0-9]{0,3}" if numbers else r"(?!\.)[^/\0]+"
+        ours = all(re.fullmatch(form, one) for one in value)
         return ours and set(value.values()) == set(emotions)
 
     what = "whole number" if numbers else "name"
@@ -122,11 +131,14 @@ class Layout:
     name, title : str
         Of the data set.
     keys : dict of str to Key
+    sfreq : float
+        The rate in Hz that is told of the set.
     """
 
     name: str
     title: str
     keys: dict[str, Key]
+    sfreq: float
 
     @property
     def template(self) -> Path:
@@ -161,12 +173,16 @@ class Layout:
                 raise self.wrong(path, key, "no such key", rule.expected)
             if key in content and not rule.holds(content[key]):
                 raise self.wrong(path, key, repr(content[key])[:200], rule.expected)
+        if content["sfreq"] != self.sfreq and not content.get("sfreq_differs"):
+            expected = f"{self.sfreq:g} Hz, as told of the set, or sfreq_differs = true beside it"
+            raise self.wrong(path, "sfreq", f"{content['sfreq']:g} Hz", expected)
         return content
 
     def _unmapped(self, path: Path) -> DataNotFoundError:
         return DataNotFoundError(
             f"{self.title}: nobody could verify the layout of this set; a mapping has to say it",
             file=path,
+            field="the whole file",
             found="no such file",
             expected="a mapping: which files, which columns, which unit",
             do=f"copy {self.template} to this place, and fill it in as its comments say",
@@ -209,7 +225,7 @@ class Layout:
             if field is None:
                 continue
             once = f"(?P<{field}>{choices if field == 'emotion' else _SUBJECT})"
-            wild += "*"
+            wild += "" if wild.endswith("*") else "*"  # ** would walk through the whole folder
             expression += f"(?P={field})" if field in seen else once
             seen.add(field)
         for path in sorted(Path(folder).glob(wild)):
@@ -217,13 +233,18 @@ class Layout:
             if match and path.is_file():
                 yield match.groupdict(), path
 
-    def say_unverified(self, folder: Path) -> None:
+    def say_unverified(self, folder: Path, mapping: dict[str, Any]) -> None:
         """Log that nobody could verify how the set is read; of a twin it is known."""
         log.log(
             logging.WARNING if twin_of(folder) is None else logging.INFO,
             "%s: layout unverified, it is read as its %s says, which this project could not hold "
             "against the published files", self.title, MAPPING,
         )  # fmt: skip
+        if mapping["sfreq"] != self.sfreq:
+            log.warning(
+                "%s: read at %g Hz, since %s says sfreq_differs; told of the set are %g Hz",
+                self.title, mapping["sfreq"], MAPPING, self.sfreq,
+            )  # fmt: skip
 
     def frame(
         self, path: Path, mapping: dict[str, Any], *, first_row: bool = False, **options: Any

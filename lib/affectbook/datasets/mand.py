@@ -80,6 +80,7 @@ LAYOUT = _mapping.Layout(
         "eeg_unit": _mapping.UNIT,
         "emotions": _mapping.emotions_key(EMOTIONS),
     },
+    sfreq=256.0,
 )
 
 
@@ -119,7 +120,7 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
 def _recordings(
     folder: Path, mapping: dict, subjects: tuple[str, ...], channels: str
 ) -> Iterator[Recording]:
-    LAYOUT.say_unverified(folder)
+    LAYOUT.say_unverified(folder, mapping)
     key, unit = ("ecg_column", "mV") if channels == "ecg" else ("eeg_columns", "uV")
     scale = _mapping.factor(mapping[f"{channels}_unit"], unit)
     for subject in subjects:
@@ -142,8 +143,9 @@ def _files(folder: Path, mapping: dict, subject: str) -> dict[str, Path]:
     there = [(at, path) for at, path in LAYOUT.find(folder, mapping) if at["subject"] == subject]
     names = sorted(mapping["emotions"][at["emotion"]] for at, _ in there)
     if names != sorted(EMOTIONS):
-        found = f"subject {subject} has {', '.join(names) or 'none'}"
-        expected = f"one file each for {', '.join(EMOTIONS)}, or the subject left out of subjects="
+        found = f"subject {subject} has {', '.join(names) or 'none'} ({len(names)} files)"
+        each = f"{len(EMOTIONS)} files, one each for {', '.join(EMOTIONS)}"
+        expected = f"{each}, or the subject left out of subjects="
         raise LAYOUT.wrong(folder, "path", found, expected)
     files = {mapping["emotions"][at["emotion"]]: path for at, path in there}
     return {emotion: files[emotion] for emotion in EMOTIONS}

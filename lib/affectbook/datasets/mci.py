@@ -8,6 +8,7 @@ reader of the book in a mapping (`_mapping`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ POPULATIONS = ("healthy", "mci")
 """By flag: 0 is a healthy control, 1 has mild cognitive impairment."""
 STEP_V = 1e-7
 """What a twin's numbers are rounded to: 1e-4 mV."""
+
+log = logging.getLogger(__name__)
 
 _UNPLEASANT = ("sad", "angry", "boredom", "tension")
 CARD = Card(
@@ -89,6 +92,7 @@ LAYOUT = _mapping.Layout(
         "overlap": _mapping.SHARE,
         "emotions": _mapping.emotions_key(EMOTIONS, numbers=True),
     },
+    sfreq=256.0,
 )
 
 
@@ -151,7 +155,8 @@ def _checked(folder: Path) -> dict:
 def _recordings(
     folder: Path, mapping: dict, subjects: tuple[str, ...], population: str
 ) -> Iterator[Recording]:
-    LAYOUT.say_unverified(folder)
+    LAYOUT.say_unverified(folder, mapping)
+    lacking: list[str] = []
     for subject in subjects:
         path = _file(folder, mapping, subject)
         if population != "all" and _population(path, mapping) != population:
@@ -174,6 +179,10 @@ def _recordings(
                 condition=emotion,
                 start_s=float(start * (rows.shape[1] - repeated) / mapping["sfreq"]),
             )
+        if none := [emotion for emotion in EMOTIONS if not count[emotion]]:
+            lacking.append(f"{subject} has {len(EMOTIONS) - len(none)} (no {', '.join(none)})")
+    if lacking:
+        log.warning("%s: of %d emotions, %s", LAYOUT.title, len(EMOTIONS), "; ".join(lacking))
 
 
 def _joined(path: Path, rows: np.ndarray, repeated: int) -> np.ndarray:
