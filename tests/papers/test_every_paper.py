@@ -19,6 +19,8 @@ from affectbook.experiments import Data, Setting
 from affectbook.scales import Scale
 
 SFREQ, SECONDS = 128.0, 2
+# Parameters that become a part of the setting's `dataset`.
+IN_DATASET = {"allow_missing"}
 every = pytest.mark.parametrize("name", papers.names())
 # Analyses that split the windows of a new subject once more.
 BESIDE = (
@@ -82,7 +84,7 @@ def test_parameters_have_a_default_and_a_meaning(paper) -> None:
     assert all(field.metadata.get("help") for field in fields(paper.Params))
     names = {field.name for field in fields(paper.Params)}
     assert {"dataset", "tier", "protocol", "variant", "scale", "seed", "device"} <= names
-    assert names <= {field.name for field in fields(Setting)}
+    assert names <= {field.name for field in fields(Setting)} | IN_DATASET
     with pytest.raises(FrozenInstanceError):
         parsed.seed = 1
 
@@ -109,7 +111,7 @@ def test_a_setting_takes_what_is_not_given_from_its_scale(name, paper, scale) ->
             assert getattr(chosen, field.name) == getattr(preset, field.name)
     for field in fields(paper.Params):
         given = getattr(paper.Params(scale=scale), field.name)
-        if given is not None:
+        if given is not None and field.name not in IN_DATASET:
             assert getattr(chosen, field.name) == given
 
 
@@ -118,6 +120,15 @@ def test_what_is_given_replaces_the_scale(paper) -> None:
     given = {"subjects": 4, "seconds": 5.0, "overlap": 0.0, "epochs": 2, "seed": 7}
     chosen = paper.setting(paper.Params(**given))
     assert {name: getattr(chosen, name) for name in given} == given
+
+
+@every
+def test_subjects_to_do_without_become_part_of_the_name_of_the_data(paper) -> None:
+    for dataset, allowed in (("wesad", "S7, S9"), ("wesad:ECG", "S7,S9")):
+        chosen = paper.setting(paper.Params(dataset=dataset, allow_missing=allowed))
+        assert chosen.dataset == f"{dataset} without S7,S9"
+    with pytest.raises(ParameterError, match="unknown subject of wesad 'S1'"):
+        paper.setting(paper.Params(dataset="wesad", allow_missing="S1"))
 
 
 @every

@@ -161,7 +161,7 @@ def load(
 def _tell_strays(name: str, folder: Path) -> None:
     """Say in one line which files of a folder are no part of the set."""
     with readable(name, folder):
-        strays = _folders.strays(name, folder) if hasattr(_folders, "strays") else []
+        strays = _folders.strays(name, folder)
     if strays:
         some = ", ".join(strays[:5]) + (f" and {len(strays) - 5} more" if len(strays) > 5 else "")
         told = card(name).title, len(strays), some

@@ -35,6 +35,8 @@ class Card:
     pitfalls : tuple of str
     trials : int or None
         Trials of one subject that `load` yields by default, where it is the same for all.
+    seconds : tuple of float or None
+        Length of the shortest and the longest of these trials in the published set, where known.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Card:
     citation: str
     pitfalls: tuple[str, ...]
     trials: int | None = None
+    seconds: tuple[float, float] | None = None
 
     def first(self, subjects: int) -> tuple[str, ...]:
         """Return the first so many subjects, those of a twin.
