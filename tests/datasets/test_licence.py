@@ -89,6 +89,16 @@ def test_a_confirmation_is_for_one_set_in_one_folder(project, folder, tmp_path, 
     assert not list(folder.iterdir()), "nothing is written beside the data"
 
 
+@pytest.mark.parametrize("odd", [b"caf\xe9", b"a\nb", b'"\\'], ids=["latin-1", "line", "quotes"])
+def test_any_path_can_be_confirmed(project, tmp_path, odd):
+    folder = tmp_path / os.fsdecode(odd)
+    folder.mkdir()
+    _licence.confirm("wesad", folder)
+    _licence.require("wesad", folder)
+    with pytest.raises(LicenceError):
+        _licence.require("wesad", tmp_path)
+
+
 def test_several_confirmations_stand_side_by_side(project, folder, tmp_path):
     for name in ("wesad", "dreamer", "wesad"):
         _licence.confirm(name, folder)
