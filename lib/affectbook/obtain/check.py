@@ -44,8 +44,8 @@ class Seen:
         Peak to peak of blocks, by kind and unit.
     classes : collections.Counter
         Trials by class of the card's first label rule; None: left out by it.
-    still_s : float
-        Seconds, summed over trials of the first kind, in which a channel stands still.
+    still_s : collections.Counter
+        Seconds in which a channel of the first kind stands still, by class.
     """
 
     trials: Counter = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class Seen:
     heart_rates: list[float] = field(default_factory=list)
     amplitudes: dict[str, list[np.ndarray]] = field(default_factory=dict)
     classes: Counter = field(default_factory=Counter)
-    still_s: float = 0.0
+    still_s: Counter = field(default_factory=Counter)
 
     def add(self, recording: Recording, kind: str, rule: LabelRule | RatingRule | None) -> None:
         """Take in one recording, with a rule if its kind is the one that is read by default."""
@@ -66,8 +66,9 @@ class Seen:
         if rule is not None:
             self.lengths_s.append(recording.duration_s)
             label = rule.label(recording)
-            self.classes[None if label is None else rule.classes[label]] += 1
-            self.still_s += artefacts.still(signal, sfreq).any(axis=0).sum() / sfreq
+            name = None if label is None else rule.classes[label]
+            self.classes[name] += 1
+            self.still_s[name] += artefacts.still(signal, sfreq).any(axis=0).sum() / sfreq
         if kind == "ecg":
             self.heart_rates.append(_heart_rate(signal[0], sfreq))
 
@@ -268,9 +269,11 @@ def _tell(seen: Seen, rule: LabelRule | RatingRule, echo: Callable[[str], None])
     rates = np.array([rate for rate in seen.heart_rates if np.isfinite(rate)])
     if len(rates):
         echo(f"  heart rate   {rates.min():.0f} to {rates.max():.0f} a minute, by trial")
-    if seen.still_s:
-        echo(f"  still        {seen.still_s:.1f} s in which a channel stands still; windows there "
-             "are left out")  # fmt: skip
+    if seen.still_s.total():
+        each = (f"{name or 'in no class'} {s:.1f} s" for name, s in seen.still_s.items() if s)
+        echo(
+            f"  still        a channel stands still: {', '.join(each)}; windows there are left out"
+        )
 
 
 class _Notes(logging.Handler):
