@@ -137,6 +137,8 @@ def test_a_count_of_samples_that_says_nothing_is_not_used(tmp_path):
         (BLOCK_BYTES, "<H", 65532, ["size", "4 blocks"]),
         (COMPRESSION, "<h", 1, ["compression"]),
         (UNIT_LOW, "<f", 1000.0, ["limits of channel 1", "1000 to 1000"]),
+        (UNIT_LOW, "<f", 2000.0, ["limits of channel 1", "2000 to 1000", "the lower one first"]),
+        (UNIT_LOW + 8, "<f", 2000.0, ["limits of channel 1", "ADC 2000 to 1000"]),
         (UNIT_LOW, "<f", np.nan, ["limits of channel 1"]),
         (UNIT_LOW + 8, "<f", 1000.0, ["limits of channel 1"]),
         (UNIT_LOW + 12, "<f", np.inf, ["limits of channel 1"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import struct
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def refused(folder: Path, *words: str, subject: str = "pp1", **options: object) 
         list(swell.read(folder, [subject], **options))
     for word in words:
         assert word in str(caught.value), (word, str(caught.value))
-    assert "\n" not in str(caught.value) and "do: " in str(caught.value)
+    error = caught.value
+    assert "\n" not in str(error)
+    assert all((error.file, error.field, error.found, error.expected, error.do))
 
 
 def test_reads_what_it_wrote(tmp_path):
@@ -179,7 +182,8 @@ def test_the_published_list_of_exclusions(tmp_path, caplog):
         ("\xe6V", 1e-3, False),
         ("mVolt", 1.0, False),
         ("V", 1e3, False),
-        ("bpm", 1e-3, True),
+        ("\x80V", 1e-3, False),
+        ("nV", 1e-6, False),
         ("", 1e-3, True),
     ],
 )
@@ -189,6 +193,65 @@ def test_units(tmp_path, caplog, unit, factor, warned):
         recordings = list(swell.read(tmp_path, ["pp1"]))
     np.testing.assert_allclose(recordings[0].signal[0], signals[0, 5] * factor, rtol=1e-6)
     assert ("taken for uV" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("unit", ["bpm", "Ohm", "uS", "kV", "uuV", "m", "u\nV"])
+def test_a_unit_that_is_no_voltage_is_one_message(tmp_path, unit):
+    write(tmp_path, units=(unit,) * 8)
+    refused(tmp_path, "unit of the ECG", f"found: {unit!r} in channel 'heart raw'", "V, mV, uV")
+
+
+def test_a_recording_that_is_missing_is_one_message_with_counts(tmp_path):
+    write(tmp_path)
+    (tmp_path / swell.MOBI / "pp1_18-9-2012_c2.S00").unlink()
+    refused(tmp_path, "blocks of pp1", "2 of 3 blocks; the table has 1 minutes of c2")
+    (tmp_path / swell.MOBI / "pp1_18-9-2012_c3.S00").unlink()
+    refused(tmp_path, "1 of 3 blocks")
+
+
+def test_fewer_blocks_or_conditions_are_told_where_the_table_knows_no_more(tmp_path, caplog):
+    write(tmp_path, minutes=[("pp1", "c1", "T", START), ("pp1", "c3", "N", START)])
+    (tmp_path / swell.MOBI / "pp1_18-9-2012_c2.S00").unlink()
+    assert len(list(swell.read(tmp_path, ["pp1"]))) == 2
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "SWELL-KW: pp1 has no recordings of c2 and no minutes of interruptions in the table"
+    )
+
+
+@pytest.mark.parametrize(("subject", "block"), [("pp11", "c2"), ("pp20", "c1"), ("pp23", "c2")])
+def test_what_the_published_set_lacks_is_not_missed(tmp_path, caplog, subject, block):
+    write(tmp_path, subject)
+    path = tmp_path / swell.MOBI / f"{subject}_18-9-2012_{block}.S00"
+    if subject == "pp23":
+        path.rename(path.with_name("pp23_1-11-2012_c2_cont.S00"))
+    else:
+        path.unlink()
+    assert len(list(swell.read(tmp_path, [subject], exclude=False))) == 3 - (subject != "pp23")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("sfreq", [4096, 1024, 0, -2048])
+def test_a_rate_that_is_not_the_published_one_is_one_message(tmp_path, sfreq):
+    write(tmp_path)
+    raw = bytearray(block_path(tmp_path).read_bytes())
+    struct.pack_into("<h", raw, 114, sfreq)
+    block_path(tmp_path).write_bytes(raw)
+    refused(tmp_path, "sampling rate", f"{sfreq} Hz")
+
+
+def test_a_recording_without_end_is_not_read(tmp_path, monkeypatch):
+    """The file is as long as its head says, since all but its first bytes is a hole."""
+    write(tmp_path)
+    raw = bytearray(block_path(tmp_path).read_bytes())
+    blocks = 10**6
+    struct.pack_into("<i", raw, 121, 256 * blocks)
+    struct.pack_into("<i", raw, 143, blocks)
+    block_path(tmp_path).write_bytes(raw)
+    with block_path(tmp_path).open("ab") as stream:
+        stream.truncate(217 + 16 * 136 + blocks * (86 + 256 * 32))
+    monkeypatch.setattr(_poly5, "read_channel", None)
+    refused(tmp_path, "length", "125000 s", "at most 14400 s")
 
 
 HEADING = "PP,C,Condition,timestamp,HR,RMSSD,SCL,,"

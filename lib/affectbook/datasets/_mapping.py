@@ -307,7 +307,7 @@ class Layout:
             return column
         if header and top.count(column) == 1:
             return top.index(column)
-        has = f"columns {', '.join(top)[:160]}" if header else "no header"
+        has = f"columns {' '.join(', '.join(top).split())[:160]}" if header else "no header"
         found = f"{len(top)} columns" if isinstance(column, int) else has
         raise self.wrong(path, key, found, f"one column {column!r}")
 

@@ -193,10 +193,11 @@ def _gain(path: Path, channel: Channel, index: int) -> float:
     """Return physical units per stored unit."""
     limits = channel[2:]
     span = channel.adc_high - channel.adc_low
-    gain = (channel.unit_high - channel.unit_low) / span if span else 0.0
-    if not (np.isfinite(limits).all() and np.isfinite(gain) and gain != 0):
+    gain = (channel.unit_high - channel.unit_low) / span if span > 0 else 0.0
+    if not (np.isfinite(limits).all() and np.isfinite(gain) and gain > 0):
         found = "unit {:g} to {:g}, ADC {:g} to {:g}".format(*limits)
-        raise _wrong(path, f"limits of channel {index + 1}", found, "two different finite limits")
+        expected = "finite limits, the lower one first"
+        raise _wrong(path, f"limits of channel {index + 1}", found, expected)
     return gain
 
 

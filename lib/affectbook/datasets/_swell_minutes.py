@@ -21,6 +21,14 @@ from affectbook.errors import DataFileError
 CONDITIONS = {"N": "neutral", "T": "time pressure", "I": "interruptions", "R": "relax"}
 COLUMNS = ("PP", "C", "Condition", "timestamp")
 MINUTE_S = 60.0
+BLOCKS = ("c1", "c2", "c3")
+# Files that a published pipeline leaves out, by subject and the end of their names.
+EXCLUDED = {
+    "pp3": ("c1",), "pp4": ("c1", "c2"), "pp8": ("c1", "c2", "c3"), "pp10": ("c2",),
+    "pp11": ("c1", "c3"), "pp15": ("c2", "c3"), "pp16": ("c2",), "pp20": ("c1", "c2"),
+    "pp22": ("c2", "c3"), "pp23": ("c2-cont",), "pp24": ("c3",), "pp25": ("c2", "c3"),
+}  # fmt: skip
+_NEVER_MADE = {"pp11": ("c2",)}  # as a published reader tells
 _LATE = timedelta(minutes=2)
 log = logging.getLogger(__name__)
 
@@ -44,7 +52,7 @@ def read_minutes(path: Path) -> pd.DataFrame:
     names = ["C" if name == "Blok" else name for name in names]
     missing = [name for name in COLUMNS if name not in names]
     if missing:
-        found = ", ".join(names)[:200]
+        found = ", ".join(names)[:200] or "none"
         raise wrong(path, "columns", found, ", ".join(missing), "columns are missing")
     places = [names.index(name) for name in COLUMNS]
     cells = [[row[at].strip() if at < len(row) else "" for at in places] for row in rows]
@@ -63,6 +71,40 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         expected = "PP1 to PP25, 1 to 3, N T I or R, and a time such as 20120918T131600000"
         raise wrong(path, "a row", found, expected, "a row that is not a minute of a block")
     return table.assign(PP=table["PP"].str.lower(), C="c" + table["C"], time=time)
+
+
+def lacking(path: Path, table: pd.DataFrame, subject: str, recordings: Iterable[str]) -> str:
+    """Return in words what a subject lacks: recordings of blocks, or a working condition.
+
+    Parameters
+    ----------
+    path, table
+        From `read_minutes`.
+    subject
+        Such as ``"pp1"``.
+    recordings
+        Blocks that there are recordings of. Those that a published list leaves out, or that were
+        never made, are not missed.
+
+    Raises
+    ------
+    DataFileError
+        If the table has minutes of a block that is missed: so there was a recording.
+    """
+    rows = table[table["PP"] == subject]
+    known = {name[:2] for name in recordings}
+    known.update(EXCLUDED.get(subject, ()), _NEVER_MADE.get(subject, ()))
+    absent = [block for block in BLOCKS if block not in known]
+    for block in absent:
+        if minutes := int((rows["C"] == block).sum()):
+            found = f"{3 - len(absent)} of 3 blocks; the table has {minutes} minutes of {block}"
+            expected = f"a recording of {block} as well, such as {subject}_18-9-2012_{block}.S00"
+            raise wrong(path, f"blocks of {subject}", found, expected, "a recording is missing")
+    worked = set(rows["Condition"])
+    none = [name for code, name in CONDITIONS.items() if code not in ("R", *worked)]
+    parts = [f"recordings of {', '.join(absent)}"] if absent else []
+    parts += [f"minutes of {', '.join(none)} in the table"] if none else []
+    return f"{subject} has no {' and no '.join(parts)}" if parts else ""
 
 
 def stretches_of(

@@ -22,7 +22,10 @@ from affectbook import files, simulate
 from affectbook.datasets import _poly5
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets._swell_minutes import (
+    BLOCKS,
     CONDITIONS,
+    EXCLUDED,
+    lacking,
     read_minutes,
     stretches_of,
     write_minutes,
@@ -33,7 +36,6 @@ from affectbook.datasets.recording import Recording
 from affectbook.errors import DataNotFoundError, ParameterError
 
 SFREQ = 2048.0
-BLOCKS = ("c1", "c2", "c3")
 CHANNELS = {"ecg": ("ECG",)}
 ALSO = (
     "0 - Raw data/[!D]*/**", "0 - Raw data/D - Physiology - raw data/[!M]*/**",
@@ -45,12 +47,7 @@ HEART = {"raw": 5, "filtered": 7}
 TRIM_S = 60.0
 MOBI = "0 - Raw data/D - Physiology - raw data/Mobi signals (raw and filtered)"
 TABLE = "3 - Feature dataset/per sensor/D - Physiology features (HR_HRV_SCL - final).csv"
-# Files that a published pipeline leaves out, by subject and the end of their names.
-EXCLUDED = {
-    "pp3": ("c1",), "pp4": ("c1", "c2"), "pp8": ("c1", "c2", "c3"), "pp10": ("c2",),
-    "pp11": ("c1", "c3"), "pp15": ("c2", "c3"), "pp16": ("c2",), "pp20": ("c1", "c2"),
-    "pp22": ("c2", "c3"), "pp23": ("c2-cont",), "pp24": ("c3",), "pp25": ("c2", "c3"),
-}  # fmt: skip
+_LONGEST_S = 4 * 3600.0  # a block has about 45 minutes
 _STRESS = {"neutral": "no stress", "time pressure": "stress", "interruptions": "stress"}
 _NAME = re.compile(r"pp(\d{1,2})[_-](?:.*[_-])?c([1-3])(_cont)?\.s00", re.IGNORECASE)
 # The states of a twin, and how its files look; dates of the published list of files, others
@@ -162,6 +159,8 @@ def _table_path(folder: Path) -> Path:
     raise DataNotFoundError(
         f"{CARD.title}: the conditions of the blocks are not there",
         file=folder / TABLE,
+        field="the table of minutes",
+        found="no such file",
         expected="a table with the columns PP, C (the block), Condition and timestamp",
         do=f"download '{TABLE}' of the data set into {folder}",
     )
@@ -193,8 +192,8 @@ def read(
     """Return one recording per block, and one per relaxation in it: ECG, 2048 Hz, mV.
 
     Trials are the blocks, ``c1`` to ``c3``; their relaxations are ``c1-relax`` and so on. A
-    channel whose unit the file does not give as V, mV or uV is taken for uV, as the authors'
-    script takes all, with a warning.
+    channel whose unit the file does not give is taken for uV, as the authors' script takes all,
+    with a warning. One more warning names subjects with fewer than three blocks or conditions.
 
     Parameters
     ----------
@@ -224,13 +223,18 @@ def read(
 def _read(
     folder: Path, subjects: tuple[str, ...], exclude: bool, channel: int, trim_s: float
 ) -> Iterator[Recording]:
-    table, left_out = read_minutes(_table_path(folder)), 0
+    where = _table_path(folder)
+    table, left_out, fewer = read_minutes(where), 0, []
     for subject in subjects:
-        for block, path in _recordings_of(folder, subject).items():
+        recordings = _recordings_of(folder, subject)
+        fewer.append(lacking(where, table, subject, recordings))
+        for block, path in recordings.items():
             if exclude and block in EXCLUDED.get(subject, ()):
                 left_out += 1
                 continue
             yield from _block(folder, table, path, (subject, block), channel, trim_s)
+    if any(fewer):
+        log.warning("SWELL-KW: %s", "; ".join(filter(None, fewer)))
     if left_out:
         log.info("SWELL-KW: %d files on the published list were left out (exclude=True)", left_out)
 
@@ -274,18 +278,31 @@ def _block(
 
 
 def _millivolt(path: Path, channel: _poly5.Channel) -> float:
-    """Return mV per unit of a channel."""
-    unit = channel.unit.lower().replace("olt", "").replace("\xb5", "u").replace("\xe6", "u")
-    known = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
+    """Return mV per unit of a channel.
+
+    Raises
+    ------
+    DataFileError
+        If the file names a unit, but none of voltage.
+    """
+    # Code pages differ in where the letter mu is.
+    unit = re.sub("^[^ -~]", "u", channel.unit.lower().replace("olt", "").strip())
+    known = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1e-3}
     if unit not in known:
-        log.warning("SWELL-KW: %s: unit %r of the ECG is taken for uV", path.name, channel.unit)
-    return known.get(unit, 1e-3)
+        found = f"{channel.unit!r} in channel {channel.name!r}"
+        raise wrong(path, "unit of the ECG", found, "V, mV, uV or nV", "a wrong unit")
+    if not unit:
+        log.warning("SWELL-KW: %s: the ECG has no unit and is taken for uV", path.name)
+    return known[unit]
 
 
 def _checked_header(path: Path) -> _poly5.Header:
     header = _poly5.read_header(path)
     if header.sfreq != SFREQ:
         raise wrong(path, "sampling rate", f"{header.sfreq:g} Hz", f"{SFREQ:g} Hz", "wrong rate")
+    if header.n_times > _LONGEST_S * SFREQ:
+        found, expected = f"{header.n_times / SFREQ:.0f} s", f"at most {_LONGEST_S:.0f} s"
+        raise wrong(path, "length", found, expected, "a recording without end")
     return header
 
 
