@@ -19,6 +19,8 @@ VARIABLE = "AFFECTBOOK_DATA"
 _ANYWHERE = ("readme*", "licen[cs]e*", "*sha256sums*", "*md5sums*", "citation*")
 _AT_TOP = ("twin.json", "mapping.toml", "manifest.json")
 _ALL_BELOW = "**"
+# What systems leave behind; like hidden files they are of no set, whatever its patterns are.
+_LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini")
 
 
 @contextmanager
@@ -230,8 +232,8 @@ def _strays(
 
 
 def _fit(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Tell whether a path is of a pattern; as in a shell, ``*`` does not begin a hidden name."""
+    """Tell whether a path is of a pattern; hidden files are of none."""
     return len(parts) == len(pattern) and all(
-        fnmatch.fnmatchcase(part, one) and (one[0] == "." or part[0] != ".")
+        fnmatch.fnmatchcase(part, one) and not part.startswith(".") and part not in _LEFT_BEHIND
         for part, one in zip(parts, pattern, strict=True)
     )
