@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from test_sweeps import MAJORITY, SHUFFLED, elsewhere  # noqa: F401
 
-from affectbook import records, results, sweeps
-from affectbook.errors import RunError
+from affectbook import records, results, sweeps, windows
+from affectbook.errors import DataNotFoundError, RunError
 from affectbook.papers import hcmnet
 
 ROOT = Path(records.__file__).parents[2]
@@ -104,3 +104,38 @@ def test_a_cell_the_sweep_no_longer_has_makes_it_stale(
 ) -> None:
     monkeypatch.setitem(hcmnet.SWEEPS, "tiny", (MAJORITY,))
     assert records.stale(recorded, ROOT) == [f"parameters of {sweeps.key('hcmnet', SHUFFLED)}"]
+
+
+def test_a_record_made_on_other_windows_is_marked_and_stays_marked_without_the_data(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = windows.make_windows
+
+    def shorter(*args: object, **options: object) -> windows.Windows:
+        X, y, meta = cut(*args, **options)
+        return windows.Windows(X[:-1], y[:-1], meta[:-1])
+
+    records.mark(recorded, ROOT)
+    assert records.stale(recorded, ROOT) == [] and not (recorded / records.MARK).exists()
+    sweeps._loaded.cache_clear()
+    monkeypatch.setattr(windows, "make_windows", shorter)
+    records.mark(recorded, ROOT)
+    assert records.stale(recorded, ROOT) == ["windows of 2 of 2 cells"]
+    sweeps._loaded.cache_clear()
+
+    def absent(setting: object) -> None:
+        raise DataNotFoundError("no data here")
+
+    monkeypatch.setattr(sweeps, "load", absent)
+    records.mark(recorded, ROOT)
+    assert records.stale(recorded, ROOT) == ["windows of 2 of 2 cells"], "the mark stays"
+    sweeps._loaded.cache_clear()
+
+
+def test_recording_again_takes_the_mark_away(recorded: Path) -> None:
+    made = json.loads((recorded / "provenance.json").read_text())
+    told = {"windows": [made["cells"][0]["key"], "of a cell that is gone"]}
+    (recorded / records.MARK).write_text(json.dumps(told))
+    assert records.stale(recorded, ROOT) == ["windows of 1 of 2 cells"]
+    records.record("hcmnet", "tiny")
+    assert records.stale(recorded, ROOT) == [] and not (recorded / records.MARK).exists()

@@ -226,7 +226,7 @@ def _record(name: str, part: pd.DataFrame, made: dict) -> dict[str, str]:
         "made by": f"`{again}`" if again else "`make run`, `make record`",
         "code": ", ".join(f"`{commit}`" for commit in sorted(commits))
         + (" changed" if changed else ""),
-        "state": f"**stale**: {len(old)} files or cells have changed" if old else "up to date",
+        "state": "**stale**: others are " + ", ".join(old[:3]) if old else "up to date",
         "machine": _machine(made["machine"]),
         "minutes": f"{made['seconds'] / 60:.0f}",
     }

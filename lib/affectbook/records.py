@@ -11,9 +11,10 @@ import pandas as pd
 
 from affectbook import papers, results, sweeps
 from affectbook.closure import code_hash
-from affectbook.errors import RunError
+from affectbook.errors import DataNotFoundError, RunError
 from affectbook.files import project_root, write_text
 
+MARK, OTHER = "stale.json", "windows"
 _SAME = ("git", "machine", "packages", "scan")
 
 
@@ -58,6 +59,7 @@ def record(paper: str, name: str) -> tuple[Path, int, int]:
              {*kept, *made}]  # fmt: skip
     told = _joined(paper, name, cells, list(made.values()), _provenance(target))
     write_text(target / "provenance.json", json.dumps(told, indent=1) + "\n")
+    (target / MARK).unlink(missing_ok=True)
     return target, len(cells), len(keys)
 
 
@@ -122,7 +124,7 @@ def stale(folder: Path, root: Path | None = None) -> list[str]:
     """Return what has changed since a sweep was recorded: nothing, if it is not stale.
 
     Code counts if it decides a score, see `sweeps.computing_code`; comments and docstrings do not.
-    The windows are not looked at: they need the data.
+    Windows need the data: those that `check` found to differ, where the data were at hand, count.
 
     Parameters
     ----------
@@ -144,7 +146,43 @@ def stale(folder: Path, root: Path | None = None) -> list[str]:
         for cell in made["cells"]
         if json.dumps(cell["parameters"], sort_keys=True) not in known
     ]
+    there = {cell["key"] for cell in made["cells"]}
+    if other := there & set(_marked(folder)):
+        found.append(f"{OTHER} of {len(other)} of {len(there)} cells")
     return sorted(set(found))
+
+
+def _marked(folder: Path) -> list[str]:
+    """Return the keys of cells whose windows were found to be others than when they were made."""
+    path = folder / MARK
+    return json.loads(path.read_text(encoding="utf-8"))["windows"] if path.is_file() else []
+
+
+def mark(folder: Path, root: Path | None = None) -> None:
+    """Note beside a record which of its cells were made on other windows than today's.
+
+    Only cells whose data are at hand can be looked at; what was noted of others stays.
+    """
+    made = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    if "sweep" not in made or [one for one in stale(folder, root) if not one.startswith(OTHER)]:
+        return
+    today, absent = set(), []
+    for cell in papers.get(made["paper"]).SWEEPS[made["sweep"]]:
+        try:
+            today.add(sweeps.key(made["paper"], cell))
+        except DataNotFoundError:
+            setting = sweeps.setting_of(made["paper"], cell)
+            absent.append(json.dumps(asdict(setting), sort_keys=True))
+    before = _marked(folder)
+    other = [
+        cell["key"]
+        for cell in made["cells"]
+        if cell["key"] in before
+        or (cell["key"] not in today
+            and json.dumps(cell["parameters"], sort_keys=True) not in absent)
+    ]  # fmt: skip
+    if other != before:
+        write_text(folder / MARK, json.dumps({"windows": other}, indent=1) + "\n")
 
 
 def _changed(code: Mapping[str, str], root: Path) -> list[str]:
@@ -163,7 +201,13 @@ def _settings_now(made: Mapping[str, str]) -> set[str]:
 
 
 def check(names: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Return for each record what has changed since; all records unless named."""
+    """Return for each record what has changed since; all records unless named.
+
+    Where data are at hand, records made on other windows are marked as such, so that the book says
+    so on every machine.
+    """
     folder = project_root() / "results" / "recorded"
     wanted = list(names) or sorted(path.parent.name for path in folder.glob("*/provenance.json"))
+    for name in wanted:
+        mark(folder / name)
     return {name: stale(folder / name) for name in wanted}
