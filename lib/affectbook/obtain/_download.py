@@ -20,7 +20,7 @@ from affectbook.errors import DataError, DataFileError, DataNotFoundError
 from affectbook.obtain._place import AGAIN, shown_size
 from affectbook.obtain._progress import Progress
 
-_CHUNK = 2**16
+_CHUNK = 2**14  # bytes; a cut loses less than one of these
 _MOST_BYTES = 2**30  # no file of an open set comes near
 _TRY_AGAIN = (408, 425, 429)  # besides 500 and above
 _NEVER_RETRIED = (

@@ -36,6 +36,7 @@ BASE_URLS = {
     "eegmat": "https://physionet.org/files/eegmat/1.0.0/",
 }
 _WIDTH = 100
+_AS_IT_IS = ("There", "Folder", "Unpack", "Accept", "Check", "Run")
 
 
 def fetch(
@@ -151,7 +152,7 @@ def _fetch_file(
     part = part_of(Path(pup.abspath) / file)
     part.parent.mkdir(parents=True, exist_ok=True)
     for last in (False, True):
-        if not (part.exists() and files.sha256(part) == expected):
+        if not (part.is_file() and files.sha256(part) == expected):
             downloads.complete(url, part, progress)
         found = files.sha256(part)
         if found == expected:
@@ -205,7 +206,9 @@ def instructions(name: str) -> str:
 
 
 def _field(label: str, text: str) -> str:
-    """Return a field of the instructions; addresses and paths are not broken."""
+    """Return a field of the instructions; what is typed or copied stays on one line."""
+    if label in _AS_IT_IS:
+        return f"  {label:<9}{text}"
     return textwrap.fill(
         text,
         _WIDTH,
