@@ -143,7 +143,7 @@ def test_files_lie_flat_or_in_a_folder_each(tmp_path, nested):
     assert amigos.subjects_in(tmp_path) == ("P01",)
     assert amigos.files_of(tmp_path, "P01") == (path,)
     assert len(read(tmp_path)) == 16
-    with pytest.raises(DataNotFoundError, match=r"missing are P02, .*subjects=\['P01'\]"):
+    with pytest.raises(DataNotFoundError, match=r"missing are P02, .*do: complete"):
         datasets.load("amigos", tmp_path)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiny_dreamer import N_EEG, empty_project, person, write
 
 from affectbook import cache, datasets
-from affectbook.datasets import _dreamer_file, _matlab, dreamer
+from affectbook.datasets import _dreamer_file, _matlab, _sandbox, dreamer
 from affectbook.datasets.labels import LOWEST
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataError, DataFileError, DataNotFoundError, ParameterError
@@ -100,13 +100,13 @@ def test_a_wrong_option_is_one_message_at_the_call(two, options, words):
 
 def test_converted_once_for_all_calls_kinds_and_parts(two, monkeypatch, caplog):
     loads = []
-    original = _matlab.load
-    monkeypatch.setattr(_matlab, "load", lambda *a: loads.append(a) or original(*a))
+    original = _sandbox.call
+    monkeypatch.setattr(_sandbox, "call", lambda *a, **k: loads.append(a) or original(*a, **k))
     with caplog.at_level(logging.INFO, "affectbook"):
         for kind in ("ecg", "eeg", "ecg"):
             for part in ("stimulus", "baseline"):
                 list(dreamer.read(two, ["S02"], channels=kind, part=part))
-    assert len(loads) == 1
+    assert [load[0] for load in loads] == [_dreamer_file.convert]
     told = [r.getMessage() for r in caplog.records if "is converted, once" in r.getMessage()]
     assert len(told) == 1 and "GB of memory at the peak" in told[0]
 
@@ -144,13 +144,13 @@ def test_another_file_is_converted_anew(tmp_path, project):
 
 def test_too_little_memory_is_one_message_before_the_file_is_loaded(two, project, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
-    monkeypatch.setattr(_matlab, "load", lambda *a: pytest.fail("loaded"))
+    monkeypatch.setattr(_sandbox, "call", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(DataError, match=r"too little memory.*DREAMER\.mat.*free.*do: "):
         next(dreamer.read(two, ["S01"]))
     assert not list((project / "build" / "cache" / "dreamer").iterdir())
 
 
-def test_a_subject_is_freed_before_the_next_is_taken(two, monkeypatch):
+def test_a_subject_is_freed_before_the_next_is_taken(two, tmp_path, monkeypatch):
     data, seen = [], []
     original = _matlab.load
 
@@ -164,7 +164,7 @@ def test_a_subject_is_freed_before_the_next_is_taken(two, monkeypatch):
 
     monkeypatch.setattr(_matlab, "load", load)
     monkeypatch.setattr(_dreamer_file, "_check_lengths", lengths)
-    next(dreamer.read(two, ["S01"]))
+    _dreamer_file.convert(two / "DREAMER.mat", tmp_path, ["S01", "S02"], 0)
     assert seen == [[True, False], [True, True]]
 
 

@@ -83,7 +83,7 @@ def test_reads_the_whole_official_content(tmp_path, wesad_ecg, wesad_label):
     np.testing.assert_array_equal(recordings[0].signal[0, :9], wesad_ecg[start:][:9].astype("f4"))
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("protocol", range(6))
 def test_reads_a_copy_saved_again_by_python_3(tmp_path, wesad_ecg, wesad_label, protocol):
     path = wesad.write_subject(tmp_path, "S2", wesad_ecg, wesad_label)
     before = list(wesad.read(tmp_path, ["S2"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ TITLE = "AMIGOS"
 SFREQ = 128.0
 START = 640
 """Samples of baseline before a stimulus."""
+PARTS = {"stimulus": slice(START, None), "baseline": slice(0, START)}
 N_VIDEOS, N_COLUMNS = 20, 17
 COLUMNS = {"eeg": slice(0, 14), "ecg": slice(14, 16), "gsr": slice(16, 17)}
 CELLS = ("joined_data", "labels_selfassessment", "labels_ext_annotation", "VideoIDs")
@@ -21,6 +23,51 @@ LOW, HIGH = 1.0, 9.0
 RATINGS = ("arousal", "valence", "dominance", "liking", "familiarity")
 EXTERNAL = ("external valence", "external arousal")
 N_REPORTED = len(RATINGS) + 7  # what follows are seven emotions, 0 or 1
+
+
+class Trial(NamedTuple):
+    """What was found of one video."""
+
+    name: str
+    signal: np.ndarray | None
+    """``(n_chans, n_times)`` float32; None for an empty cell."""
+    gaps: bool
+    ratings: dict[str, float]
+
+
+def trials_of(path: Path, videos: Sequence[int], kind: str, part: str) -> list[tuple]:
+    """Return some videos of a subject, with channels of one kind.
+
+    Parameters
+    ----------
+    path
+        The file.
+    videos
+        Their places in it, from 0.
+    kind, part
+        Of `COLUMNS` and of `PARTS`.
+
+    Returns
+    -------
+    list of tuple
+        The fields of a `Trial` for each; one with gaps comes without its signal, and neither it
+        nor an empty one has ratings.
+
+    Raises
+    ------
+    DataFileError
+        If the file is not what the card says.
+    """
+    cells = cells_of(path)
+    names = names_of(path, cells)
+    found = []
+    for video in videos:
+        signal = signal_of(path, cells["joined_data"][video], video, kind, PARTS[part])
+        gaps = signal is not None and bool(np.isnan(signal).any())
+        usable = signal is not None and not gaps
+        ratings = ratings_of(path, cells, video) if usable else {}
+        found.append((names[video], signal if usable else None, gaps, ratings))
+    return found
 
 
 def cells_of(path: Path) -> dict[str, np.ndarray]:

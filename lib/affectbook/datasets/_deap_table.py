@@ -9,12 +9,9 @@ import numpy as np
 import pandas as pd
 
 from affectbook import files
-from affectbook.errors import DataFileError
+from affectbook.datasets._deap_file import N_TRIALS, RATINGS, wrong
 
-TITLE = "DEAP"
 TABLE = "participant_ratings.csv"
-RATINGS = ("valence", "arousal", "dominance", "liking")
-N_TRIALS = 40
 MIRROR = "a public mirror is known to have 9 - rating in place of some ratings"
 _ROUNDING = 0.011  # the table has two decimals
 
@@ -60,18 +57,6 @@ def compare(
         found = f"{differ.sum()} of {N_TRIALS} trials differ, first trial {first + 1}: {there}"
         expected = f"{table[subject][first].tolist()}, as {told.name} has it; {MIRROR}"
         raise wrong(path, "labels", found, expected, "labels are not those of the publisher")
-
-
-def wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    """Return the error for a file that is not what the card says."""
-    return DataFileError(
-        f"{TITLE}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )
 
 
 def write_ratings(

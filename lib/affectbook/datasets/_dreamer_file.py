@@ -27,7 +27,7 @@ PARTS = {"stimulus": "stimuli", "baseline": "baseline"}
 """What the file calls the parts of a trial."""
 
 
-def convert(path: Path, made: Path, subjects: Sequence[str], *, least_s: float) -> None:
+def convert(path: Path, made: Path, subjects: Sequence[str], least_s: float) -> None:
     """Take the file apart into a folder: signals by subject and kind, and everybody's ratings.
 
     ``S01-ecg.npz`` holds the arrays ``stimulus-1`` to ``baseline-18``, ``(n_chans, n_times)``;
@@ -161,7 +161,7 @@ def _what(value: object) -> str:
     return f"{value.shape} {'cell' if value.dtype == object else value.dtype.name[:20]}"
 
 
-def _wrong(path: Path, field: str | None, found: str, expected: str, what: str) -> DataFileError:
+def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
     return DataFileError(
         f"{TITLE}: {what}",
         file=path,

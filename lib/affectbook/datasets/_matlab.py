@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from affectbook import files
+from affectbook.datasets import _memory, _sandbox
 from affectbook.errors import DataError, DataFileError
 
 AGAIN = "get the file again from the publisher and compare its size"
@@ -26,15 +27,59 @@ each, float64. It declares 577 MB. Loading it raised the largest resident memory
 is a margin.
 """
 
+BASE = 2**27
+"""Memory that reading the smallest file may take."""
+_SLOWEST = 4e6  # bytes a second
+_BASE_S = 30.0
+_MOST_VARIABLES = 10_000
 _HEADER, _TAG = 128, 8
 _MATRIX, _COMPRESSED = 14, 15
+
+
+def apart(function: Callable, path: Path, *args: object, most: int, why: str) -> Any:
+    """Return ``function(path, *args)``, which uses `load`, called in another process.
+
+    Parameters
+    ----------
+    function
+        As `_sandbox.call` takes it.
+    path
+        The file; only its headers are read here.
+    args
+        What else the function takes.
+    most
+        Bytes that the variables of such a file may hold (`declared_bytes`).
+    why
+        Where that number is from, for the message.
+
+    Raises
+    ------
+    DataError
+        If too little memory is free.
+    DataFileError
+        If the variables hold more, or what `declared_bytes`, `function` and `_sandbox.call` raise.
+    """
+    declared = declared_bytes(path)
+    if declared > most:
+        raise DataFileError(
+            "the file is too large to be one of this set; it was not loaded",
+            file=path,
+            field="the sizes of its variables",
+            found=f"{declared} bytes",
+            expected=f"at most {most} bytes: {why}",
+            do=AGAIN,
+        )
+    check_memory(path)
+    memory, seconds = 2 * declared + BASE, _BASE_S + declared / _SLOWEST
+    return _sandbox.call(function, path, *args, memory=memory, seconds=seconds, file=path)
 
 
 def load(path: Path, variables: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Return variables of a file as `scipy.io.loadmat` gives them, structs as records.
 
     Damage to a compressed variable shows in its check sum. One that is not compressed has none:
-    numbers may be wrong, and a wrong byte in the structure of nested variables can crash SciPy.
+    numbers may be wrong, and a wrong byte in the structure of nested variables can crash SciPy or
+    keep it busy for ever. So this is for functions that `apart` calls.
 
     Parameters
     ----------
@@ -53,13 +98,15 @@ def load(path: Path, variables: Sequence[str] | None = None) -> dict[str, np.nda
             # A variable that SciPy cannot read it warns of, and gives as a text that says why.
             warnings.simplefilter("ignore")
             content = scipy.io.loadmat(path, variable_names=variables)
+    except MemoryError:
+        raise
     except NotImplementedError as error:
         raise _too_new(path) from error
     except Exception as error:  # a damaged file may raise anything
-        raise _unreadable(path, f"{type(error).__name__}: {str(error)[:160]}") from error
+        raise _unreadable(path, _said(error)) from error
     for name, value in content.items():
         if isinstance(value, str) and not name.startswith("__"):
-            raise _unreadable(path, f"{name}: {value[:160]}")
+            raise _unreadable(path, " ".join(f"{name}: {value}"[:160].split()))
     return content
 
 
@@ -67,6 +114,8 @@ def _too_new(path: Path) -> DataFileError:
     return DataFileError(
         "a MATLAB file of version 7.3, which is another format (HDF5)",
         file=path,
+        field="the header",
+        found="version 7.3",
         expected="version 5 to 7, as the publisher's files are",
         do="get the file again from the publisher, or save it in MATLAB with -v7",
     )
@@ -76,10 +125,15 @@ def _unreadable(path: Path, found: str) -> DataFileError:
     return DataFileError(
         "the file is not a MATLAB file that can be read",
         file=path,
+        field="the whole file",
         found=found,
         expected="a whole MATLAB file of version 5 to 7",
         do=AGAIN,
     )
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}"[:160].split())
 
 
 def declared_bytes(path: Path) -> int:
@@ -97,7 +151,7 @@ def declared_bytes(path: Path) -> int:
         with Path(path).open("rb") as stream:
             return _declared(stream, Path(path))
     except (OSError, struct.error, zlib.error) as error:
-        raise _unreadable(path, f"{type(error).__name__}: {str(error)[:160]}") from error
+        raise _unreadable(path, _said(error)) from error
 
 
 def _declared(stream: BinaryIO, path: Path) -> int:
@@ -108,8 +162,11 @@ def _declared(stream: BinaryIO, path: Path) -> int:
         raise _unreadable(path, f"a file of {path.stat().st_size} bytes that begins otherwise")
     if struct.unpack(f"{order}H", header[124:126])[0] == 0x0200:
         raise _too_new(path)
-    size, total = path.stat().st_size, 0
+    size, total, count = path.stat().st_size, 0, 0
     while stream.tell() < size:
+        count += 1
+        if count > _MOST_VARIABLES:
+            raise _unreadable(path, f"more than {_MOST_VARIABLES} variables")
         kind, n_bytes = struct.unpack(f"{order}II", stream.read(_TAG))
         after = stream.tell() + n_bytes
         if after > size:
@@ -145,13 +202,12 @@ def check_memory(path: Path) -> int:
     DataFileError
         As `declared_bytes`.
     """
-    import psutil
-
-    needed, free = needed_bytes(path), psutil.virtual_memory().available
+    needed, free = needed_bytes(path), _memory.free()
     if needed > free:
         raise DataError(
             "too little memory is free to load the file",
             file=path,
+            field="memory",
             found=f"{free / 1e9:.2f} GB free",
             expected=f"{needed / 1e9:.2f} GB, for as long as the file is loaded",
             do="close other programs and run again, or do it once on a larger machine",

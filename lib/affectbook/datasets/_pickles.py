@@ -1,9 +1,10 @@
-"""Read a Python 2 pickle of NumPy arrays without running anything that it says.
+"""Read a pickle of NumPy arrays without running anything that it says; write one of Python 2.
 
 A pickle is a program. Here the few names that NumPy's own pickles call are answered by objects
 of this module, which only note down bytes, shape and type; every other name is refused, and so
 are the instructions that such files never need. An array is built from its note, after checking
-it, when `array_at` asks for it.
+it, when `array_at` asks for it. Files of Python 2 and of all protocols of Python 3, 0 to 5, are
+read. What they can still ask for is memory and time: `apart` sets bounds to both.
 """
 
 from __future__ import annotations
@@ -13,21 +14,36 @@ import pickle
 import pickletools
 import re
 import struct
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from affectbook.errors import DataFileError
+from affectbook.datasets import _memory, _sandbox
+from affectbook.errors import DataError, DataFileError
 
 AGAIN = "get the file again from the publisher and compare its size"
 
 # The pure-Python unpickler is a choice: its memo is a dict, while the compiled one reserves
 # memory for whatever index a file names.
-_BANNED = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
+_BANNED = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX",
+           "NEXT_BUFFER", "READONLY_BUFFER"}  # fmt: skip
 _LONG = 2**16  # no name is as long
-_OPCODES = {ord(op.code) for op in pickletools.opcodes if op.proto <= 4 and op.name not in _BANNED}
+_OPCODES = {ord(op.code) for op in pickletools.opcodes if op.proto <= 5 and op.name not in _BANNED}
+
+PEAK = 4.0
+"""Memory that reading may take, per byte of the file.
+
+Measured in the layouts of WESAD and DEAP, signals of one kind returned as float32: 1.1 and 1.4 of
+a file of Python 2 or of protocols 3 to 5, up to 2.1 and 3.0 of protocols 0 to 2. The rest is a
+margin.
+"""
+BASE = 2**27
+"""Memory that reading the smallest file may take."""
+_SLOWEST = 4e6  # bytes a second
+_BASE_S = 30.0
 
 
 class _Dtype:
@@ -95,6 +111,17 @@ class _Scalar(_Name):
         return array
 
 
+class _FromBuffer(_Name):
+    """Protocol 5 has this in place of `_Reconstruct` and the state that follows it."""
+
+    __slots__ = ()
+
+    def __call__(self, raw: bytes, dtype: _Dtype, shape: object, order: str) -> _Array:
+        array = _Array()
+        array.state = (1, shape, dtype, order == "F", raw)
+        return array
+
+
 class _Encode(_Name):
     __slots__ = ()
 
@@ -107,6 +134,8 @@ _ADMITTED = {
     "numpy._core.multiarray._reconstruct": _Reconstruct(),
     "numpy.core.multiarray.scalar": _Scalar(),
     "numpy._core.multiarray.scalar": _Scalar(),
+    "numpy.core.numeric._frombuffer": _FromBuffer(),
+    "numpy._core.numeric._frombuffer": _FromBuffer(),
     "numpy.ndarray": _Name(),
     "numpy.dtype": _MakeDtype(),
     "_codecs.encode": _Encode(),
@@ -134,6 +163,12 @@ class _Bounded:
 class _ArraysOnly(pickle._Unpickler):
     dispatch = {code: do for code, do in pickle._Unpickler.dispatch.items() if code in _OPCODES}
 
+    def load_bytearray8(self) -> None:
+        """Read as bytes: the inherited one reserves what the file says before it looks."""
+        self.append(self.read(struct.unpack("<Q", self.read(8))[0]))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
     def _decode_string(self, value: bytes) -> str | bytes:
         """Leave the bytes of an array as they are: text of them would be a second copy."""
         return value if len(value) > _LONG else super()._decode_string(value)
@@ -145,6 +180,56 @@ class _ArraysOnly(pickle._Unpickler):
             raise pickle.UnpicklingError(
                 f"it asks for {module[:60]}.{name[:60]}, which is not a NumPy array"
             ) from None
+
+
+def apart(function: Callable, path: Path, *args: object, most: int, why: str) -> Any:
+    """Return ``function(path, *args)``, which uses `load_arrays`, called in another process.
+
+    Parameters
+    ----------
+    function
+        As `_sandbox.call` takes it.
+    path
+        The file; it is not opened here.
+    args
+        What else the function takes.
+    most
+        Bytes that a file of this kind may have.
+    why
+        Where that number is from, for the message.
+
+    Raises
+    ------
+    DataError
+        If as much memory as the file has bytes is not free.
+    DataFileError
+        If the file is larger, or what `function` and `_sandbox.call` raise.
+    """
+    try:
+        size = Path(path).stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if size > most:
+        raise DataFileError(
+            "the file is too large to be one of this set; it was not opened",
+            file=path,
+            field="size",
+            found=f"{size} bytes",
+            expected=f"at most {most} bytes: {why}",
+            do=AGAIN,
+        )
+    free = _memory.free()
+    if size > free:
+        raise DataError(
+            "too little memory is free to load the file",
+            file=path,
+            field="memory",
+            found=f"{free / 1e9:.2f} GB free",
+            expected=f"{size / 1e9:.2f} GB, for as long as the file is loaded",
+            do="close other programs and run again, or use a larger machine",
+        )
+    memory, seconds = round(PEAK * size) + BASE, _BASE_S + size / _SLOWEST
+    return _sandbox.call(function, path, *args, memory=memory, seconds=seconds, file=path)
 
 
 def load_arrays(path: Path) -> Any:
@@ -160,19 +245,31 @@ def load_arrays(path: Path) -> Any:
             bounded = _Bounded(stream)
             content = _ArraysOnly(bounded, encoding="latin1").load()
             rest = bounded.rest()
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise DataFileError(
-            "the file is not a pickle of NumPy arrays; nothing in it was run",
-            file=path,
-            found=f"{type(error).__name__}: {str(error)[:160]}",
-            expected="a whole pickle that holds NumPy arrays only",
-            do=AGAIN,
-        ) from error
+        raise _unreadable(path, error) from error
     if rest:
         raise DataFileError(
-            "the file goes on after its end", file=path, found=f"{rest} more bytes", do=AGAIN
+            "the file goes on after its end",
+            file=path,
+            field="the end of the pickle",
+            found=f"{rest} more bytes",
+            expected="no byte after it",
+            do=AGAIN,
         )
     return content
+
+
+def _unreadable(path: Path, error: Exception) -> DataFileError:
+    return DataFileError(
+        "the file is not a pickle of NumPy arrays; nothing in it was run",
+        file=path,
+        field="the whole file",
+        found=" ".join(f"{type(error).__name__}: {error}"[:160].split()),
+        expected="a whole pickle that holds NumPy arrays only",
+        do=AGAIN,
+    )
 
 
 def value_at(content: Any, path: Path, *keys: str) -> Any:
@@ -212,6 +309,8 @@ def array_at(content: Any, path: Path, *keys: str) -> np.ndarray:
         if not isinstance(note, _Array):
             raise TypeError(f"a {type(note).__name__}")
         return note.build()
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged note may hold anything in place of a shape or a type
         raise DataFileError(
             "an entry is not an array of numbers",

@@ -24,14 +24,13 @@ from affectbook.datasets._amigos_file import (
     HIGH,
     LOW,
     N_VIDEOS,
+    PARTS,
     RATINGS,
     SFREQ,
     START,
     TITLE,
-    cells_of,
-    names_of,
-    ratings_of,
-    signal_of,
+    Trial,
+    trials_of,
 )
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card
@@ -55,9 +54,10 @@ ALSO = ("*.xls", "*.xlsx", "*.ods", "*_xls/**", "*_ods/**", "Data_Original_*", "
 _UNITS = {"eeg": "uV", "ecg": "a.u.", "gsr": "a.u."}
 _N_SHORT = 16
 _BASES = (Path(), Path("data_preprocessed"))
-_PARTS = {"stimulus": slice(START, None), "baseline": slice(0, START)}
 _ALL = range(N_VIDEOS)
 _VIDEOS = {"short": _ALL[:_N_SHORT], "long": _ALL[_N_SHORT:], "all": _ALL}
+MOST_BYTES = 2 * 10**9
+_WHY = "those of the publisher are estimated to have 0.1 GB"
 log = logging.getLogger(__name__)
 
 CARD = Card(
@@ -154,11 +154,11 @@ def read(
     DataFileError
         While reading, if a file is not what the card says.
     """
-    known = {"channels": CHANNELS, "part": _PARTS, "videos": _VIDEOS}
+    known = {"channels": CHANNELS, "part": PARTS, "videos": _VIDEOS}
     for option, value in (("channels", channels), ("part", part), ("videos", videos)):
         if value not in known[option]:
             raise _registry.unknown(f"{option} of amigos", value, known[option])
-    return _recordings(Path(folder), tuple(subjects), channels, _PARTS[part], _VIDEOS[videos])
+    return _recordings(Path(folder), tuple(subjects), channels, part, _VIDEOS[videos])
 
 
 _EMPTY, _GAPS = "without a recording, left out", "with gaps (NaN), left out"
@@ -166,33 +166,28 @@ _UNRATED = "without valence or arousal, in no class that needs it"
 
 
 def _recordings(
-    folder: Path, subjects: tuple[str, ...], kind: str, cut: slice, videos: Sequence[int]
+    folder: Path, subjects: tuple[str, ...], kind: str, part: str, videos: Sequence[int]
 ) -> Iterator[Recording]:
     missing = {reason: Counter() for reason in (_EMPTY, _GAPS, _UNRATED)}
     for subject in subjects:
-        path = _file(folder, subject)
-        cells = cells_of(path)
-        names = names_of(path, cells)
-        for video in videos:
-            signal = signal_of(path, cells["joined_data"][video], video, kind, cut)
-            gaps = signal is not None and bool(np.isnan(signal).any())
-            if signal is None or gaps:
-                missing[_GAPS if gaps else _EMPTY][subject] += 1
+        path, asked = _file(folder, subject), (list(videos), kind, part)
+        for found in _matlab.apart(trials_of, path, *asked, most=MOST_BYTES, why=_WHY):
+            trial = Trial(*found)
+            if trial.signal is None:
+                missing[_GAPS if trial.gaps else _EMPTY][subject] += 1
                 continue
-            ratings = ratings_of(path, cells, video)
-            missing[_UNRATED][subject] += not {"valence", "arousal"} <= ratings.keys()
+            missing[_UNRATED][subject] += not {"valence", "arousal"} <= trial.ratings.keys()
             yield Recording(
-                signal=signal,
+                signal=trial.signal,
                 sfreq=SFREQ,
                 ch_names=CHANNELS[kind],
                 unit=_UNITS[kind],
                 subject=subject,
                 session="1",
-                trial=names[video],
-                ratings=ratings,
-                start_s=cut.start / SFREQ,
+                trial=trial.name,
+                ratings=trial.ratings,
+                start_s=PARTS[part].start / SFREQ,
             )
-        del cells  # or the next subject would be read while this one is still held
     for reason, counts in missing.items():
         if counts.total():
             each = ", ".join(f"{subject} {count}" for subject, count in counts.items() if count)

@@ -19,26 +19,33 @@ from scipy.ndimage import gaussian_filter1d
 
 from affectbook import files, simulate
 from affectbook.datasets import _matlab, _pickles, _registry
+from affectbook.datasets._deap_file import (
+    N_BYTES,
+    N_CHANS,
+    N_TRIALS,
+    PARTS,
+    RATINGS,
+    ROWS,
+    SFREQ,
+    START,
+    TITLE,
+    signals_of,
+    wrong,
+)
 from affectbook.datasets._deap_table import (
     MIRROR,
-    N_TRIALS,
-    RATINGS,
     TABLE,
-    TITLE,
     compare,
     reported,
     table_of,
     write_ratings,
-    wrong,
 )
 from affectbook.datasets._folders import mark_twin, twin_of
 from affectbook.datasets.card import Card
 from affectbook.datasets.labels import high_low, quadrants
 from affectbook.datasets.recording import Recording
 
-SFREQ = 128.0
-BASELINE_S = 3.0
-N_CHANS, N_TIMES = 40, 8064
+BASELINE_S = START / SFREQ
 LOW, HIGH = 1.0, 9.0
 CHANNELS = {
     "eeg": (
@@ -54,14 +61,14 @@ ALSO = (
     "data_original/**", "face_video/**", "metadata*/**", "participant_*.*", "online_ratings.*",
     "video_list.*", "audio_features/**",
 )  # fmt: skip
-_ROWS = {"eeg": slice(0, 32), "peripheral": slice(32, 40)}
 ABSENT = {"ecg": "DEAP has no ECG; channel Pleth shows the pulse"}
 _UNITS = {"eeg": "uV", "peripheral": "a.u."}
-_START = round(BASELINE_S * SFREQ)
-_PARTS = {"stimulus": slice(_START, None), "baseline": slice(0, _START)}
 _PYTHON, _MATLAB = "data_preprocessed_python/{}.dat", "data_preprocessed_matlab/{}.mat"
 _PLACES = (_PYTHON, "{}.dat", _MATLAB, "{}.mat")
-_N_BYTES = 8 * N_TRIALS * N_CHANS * N_TIMES
+MOST_BYTES = 6 * N_BYTES
+_WHY = (
+    f"those of the publisher have {N_BYTES} and some more, and other protocols of pickle take more"
+)
 log = logging.getLogger(__name__)
 
 CARD = Card(
@@ -155,8 +162,8 @@ def read(
     if channels not in CHANNELS:
         _registry.kind_of(CARD.name, channels)  # says what there is not
         raise _registry.unknown("kind of channels of deap", channels, CHANNELS)
-    if part not in _PARTS:
-        raise _registry.unknown("part of a trial", part, _PARTS)
+    if part not in PARTS:
+        raise _registry.unknown("part of a trial", part, PARTS)
     return _recordings(Path(folder), tuple(subjects), channels, part)
 
 
@@ -167,15 +174,16 @@ def _recordings(
     table = None if path is None else reported(path)
     if table is None:
         log.warning("DEAP: labels could not be compared, there is no %s; %s", TABLE, MIRROR)
-    cut = _PARTS[part]
     for subject in subjects:
-        data, labels = _arrays(_file(folder, subject), twin)
+        file = _file(folder, subject)
+        apart = _matlab.apart if file.suffix == ".mat" else _pickles.apart
+        signals, labels = apart(signals_of, file, twin, kind, part, most=MOST_BYTES, why=_WHY)
         if table is not None:
-            compare(_file(folder, subject), subject, labels, table, path)
-        _check_labels(_file(folder, subject), labels)
-        for trial in range(N_TRIALS):
+            compare(file, subject, labels, table, path)
+        _check_labels(file, labels)
+        for trial, signal in enumerate(signals):
             yield Recording(
-                signal=data[trial, _ROWS[kind], cut].astype(np.float32, order="C"),
+                signal=signal,
                 sfreq=SFREQ,
                 ch_names=CHANNELS[kind],
                 unit=_UNITS[kind],
@@ -183,35 +191,9 @@ def _recordings(
                 session="1",
                 trial=str(trial + 1),
                 ratings=dict(zip(RATINGS, labels[trial].tolist(), strict=True)),
-                start_s=cut.start / SFREQ,
+                start_s=PARTS[part].start / SFREQ,
             )
-        del data  # or the next subject would be read while this one is still held
-
-
-def _arrays(path: Path, twin: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return data ``(40, 40, n_times)``, checked, and labels ``(40, 4)`` of a subject."""
-    if path.suffix == ".mat":
-        content = _matlab.load(path, ("data", "labels"))
-        data, labels = (np.asarray(_matlab.value_at(content, path, n)) for n in ("data", "labels"))
-    else:
-        if not twin and path.is_file() and path.stat().st_size < _N_BYTES:
-            found = f"{path.stat().st_size} bytes"
-            expected = f"at least {_N_BYTES} bytes, and about 1300 more"
-            raise wrong(path, "size", found, expected, "the file was cut short or converted")
-        content = _pickles.load_arrays(path)
-        data, labels = (_pickles.array_at(content, path, n) for n in ("data", "labels"))
-    n_times = max((_START + 1, *data.shape[2:3])) if twin else N_TIMES
-    if data.shape != (N_TRIALS, N_CHANS, n_times) or data.dtype.kind != "f":
-        found, expected = f"{data.shape} {data.dtype}", f"({N_TRIALS}, {N_CHANS}, {n_times}) float"
-        raise wrong(path, "data", found, expected, "wrong shape or type")
-    with np.errstate(over="ignore"):  # trial by trial, for the sake of memory
-        bad = sum(int((~np.isfinite(trial.astype(np.float32))).sum()) for trial in data)
-    if bad:
-        raise wrong(path, "data", f"{bad} of {data.size}", "finite samples", "not all are numbers")
-    if labels.shape != (N_TRIALS, len(RATINGS)) or labels.dtype.kind not in "iuf":
-        found, expected = f"{labels.shape} {labels.dtype}", f"({N_TRIALS}, {len(RATINGS)}) numbers"
-        raise wrong(path, "labels", found, expected, "wrong shape or type")
-    return data, labels.astype(float)  # MATLAB packs whole numbers into small integers
+        del signals, signal  # or the next subject would be read while this one is still held
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
@@ -317,9 +299,9 @@ def _simulated(
     eeg, _ = simulate.eeg_subject(index, plan, ch_names=CHANNELS["eeg"], **dials)
     ecg, _ = simulate.ecg_subject(index, plan, **dials)
     rows = np.empty((N_CHANS, len(ecg)))
-    rows[_ROWS["eeg"]] = eeg
+    rows[ROWS["eeg"]] = eeg
     rng = np.random.default_rng([int(dials["seed"]), index, _ORDER, 1])
-    rows[_ROWS["peripheral"]] = rng.standard_normal((8, len(ecg)))
+    rows[ROWS["peripheral"]] = rng.standard_normal((8, len(ecg)))
     pulse = gaussian_filter1d(np.roll(ecg**2, round(0.25 * SFREQ)), 0.08 * SFREQ)
     rows[32 + CHANNELS["peripheral"].index("Pleth")] = pulse
     return rows.reshape(N_CHANS, N_TRIALS, -1).transpose(1, 0, 2)

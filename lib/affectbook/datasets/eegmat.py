@@ -10,8 +10,6 @@ is not there. The writer of the EDF files, which makes the simulated twin, stand
 from __future__ import annotations
 
 import functools
-import logging
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +18,12 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from affectbook import files, simulate
+from affectbook.datasets._eegmat_files import EDF_SFREQ, TITLE, array_of, check_edf, read_edf, wrong
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, ParameterError
+from affectbook.errors import ParameterError
 
-EDF_SFREQ = 500.0
 SECONDS = 60
 CONDITIONS = ("rest", "arithmetic")
 COMPACT = "eegmat_60s.npz"
@@ -35,7 +33,6 @@ EEG_NAMES = (
     "Fp1", "Fp2", "F3", "F4", "F7", "F8", "T3", "T4", "C3", "C4", "T5", "T6", "P3", "P4",
     "O1", "O2", "Fz", "Cz", "Pz", "A2-A1",
 )  # fmt: skip
-log = logging.getLogger(__name__)
 
 
 class _Kind(NamedTuple):
@@ -63,7 +60,7 @@ CHANNELS = {name: kind.ch_names for name, kind in KINDS.items()}
 ALSO = ("Subject??_?.edf", "subject-info.csv", "RECORDS")
 CARD = Card(
     name="eegmat",
-    title="eegmat",
+    title=TITLE,
     tier="open",
     subjects=tuple(f"{number:02d}" for number in range(36)),
     trials_per_subject="2: rest, then arithmetic",
@@ -111,18 +108,18 @@ def _in_compact(folder: Path) -> dict[tuple[str, str], int]:
 
 @functools.lru_cache(maxsize=4)
 def _rows(path: Path, changed_ns: int, size: int) -> dict[tuple[str, str], int]:
-    number, label = _array(path, "subject"), _array(path, "label")
+    number, label = array_of(path, "subject"), array_of(path, "label")
     whole = number.dtype.kind in "iu" and label.dtype.kind in "iu"
     same = whole and number.ndim == 1 and number.shape == label.shape
     if not same or not set(label.tolist()) <= {0, 1}:
         found = f"{label.shape} {label.dtype}, and subject {number.shape} {number.dtype}"
-        raise _wrong(path, "label", found, "integers 0 or 1 for each row of `subject`")
+        raise wrong(path, "label", found, "integers 0 or 1 for each row of `subject`")
     pairs = zip(number.tolist(), label.tolist(), strict=True)
     rows = {(f"{n:02d}", CONDITIONS[code]): row for row, (n, code) in enumerate(pairs)}
     people = {subject for subject, _ in rows}
     if len(rows) != len(number) or len(rows) != 2 * len(people):
         found = f"{len(rows)} different of {len(number)} rows, {len(people)} subjects"
-        raise _wrong(path, "subject", found, "one rest and one arithmetic for each subject")
+        raise wrong(path, "subject", found, "one rest and one arithmetic for each subject")
     return rows
 
 
@@ -172,7 +169,7 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
     kind, rows, compact = KINDS[channels], _in_compact(folder), None
     for subject in subjects:
         if (subject, CONDITIONS[0]) not in rows:
-            _check_files(_edf(folder, subject), subject)
+            check_edf(_edf(folder, subject), subject, kind.edf_names)
         for number, condition in enumerate(CONDITIONS):
             if (subject, condition) in rows:
                 if compact is None:
@@ -192,105 +189,30 @@ def read(folder: Path, subjects: Iterable[str], *, channels: str = "ecg") -> Ite
             )
 
 
-def _array(path: Path, name: str, instead: np.ndarray | None = None) -> np.ndarray:
-    """Return one array of the compact file, or `instead` where it may be missing."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return content[name] if instead is None or name in content.files else instead
-    except Exception as error:  # a damaged zip raises what zipfile, zlib or NumPy please
-        found = f"{type(error).__name__}: {str(error)[:160]}"
-        raise _wrong(path, name, found, "an array of the compact file") from error
-
-
 def _compact(path: Path, channels: str, n_rows: int) -> np.ndarray:
     """Return ``(n_rows, n_chans, n_times)`` integers, in steps of the kind."""
-    kind, stored = KINDS[channels], _array(path, channels)
+    kind, stored = KINDS[channels], array_of(path, channels)
     shape = (n_rows, len(kind.ch_names), round(SECONDS * kind.sfreq))
     values = stored[:, None] if channels == "ecg" and stored.ndim == 2 else stored
     if values.shape != shape or values.dtype != np.int16:
         found = f"{stored.shape} {stored.dtype}"
-        raise _wrong(path, channels, found, f"int16, {shape} without axes of length 1")
-    names = _array(path, "ch_names", np.array(EEG_NAMES)).tolist()
+        raise wrong(path, channels, found, f"int16, {shape} without axes of length 1")
+    names = array_of(path, "ch_names", np.array(EEG_NAMES)).tolist()
     if names != list(EEG_NAMES):
-        raise _wrong(path, "ch_names", str(names)[:200], " ".join(EEG_NAMES))
+        raise wrong(path, "ch_names", str(names)[:200], " ".join(EEG_NAMES))
     return values
-
-
-def _check_files(paths: tuple[Path, Path], subject: str) -> None:
-    """Refuse files that are cut short or swapped, and warn of those that name somebody else."""
-    sizes = [_checked_size(path, subject) for path in paths]
-    if sizes[0] < sizes[1]:  # rest lasts 80 s or more, arithmetic 62 s
-        found = f"{sizes[0]} bytes of rest, {sizes[1]} of arithmetic"
-        raise _wrong(paths[0], "size", found, "rest that is not shorter: are the files swapped?")
-
-
-def _checked_size(path: Path, subject: str) -> int:
-    """Return the size of an EDF file, which must be that of the records that its header counts.
-
-    MNE would read what is there of a file that was cut short, and take its end for that of rest.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            head = stream.read(256)
-            n_signals = int(head[252:256])
-            stream.seek(256 + 216 * n_signals)  # behind the other descriptions of the signals
-            per_record = sum(int(stream.read(8)) for _ in range(n_signals))
-        expected = int(head[184:192]) + int(head[236:244]) * 2 * per_record
-    except (OSError, ValueError) as error:
-        found = f"{type(error).__name__}: {str(error)[:160]}"
-        raise _wrong(path, "the header", found, "a header of EDF") from error
-    if size != expected:
-        found = f"{size} bytes"
-        raise _wrong(path, "size", found, f"{expected} bytes, by the records that it counts")
-    named = re.search(rb"Subject(\d+)", head[8:88])
-    if named and int(named[1]) != int(subject):
-        log.warning("eegmat: %s says that it is of subject %02d", path.name, int(named[1]))
-    return size
 
 
 def _from_edf(path: Path, kind: _Kind, condition: str) -> np.ndarray:
     """Return 60 s of one EDF file, ``(n_chans, n_times)`` in whole steps of the kind."""
-    volts = _read_edf(path, kind.edf_names)
+    volts = read_edf(path, kind.edf_names)
     n_times = round(SECONDS * kind.sfreq)
     whole = resample_poly(volts * kind.per_volt, kind.up, kind.down, axis=-1)
     if whole.shape[-1] < n_times:
         found = f"{whole.shape[-1] / kind.sfreq:.1f} s"
-        raise _wrong(path, "length", found, f"{SECONDS} s or more")
+        raise wrong(path, "length", found, f"{SECONDS} s or more")
     cut = whole[:, -n_times:] if condition == "rest" else whole[:, :n_times]
     return np.clip(np.rint(cut), *STEPS)
-
-
-def _read_edf(path: Path, ch_names: tuple[str, ...]) -> np.ndarray:
-    """Return ``(n_chans, n_times)`` in volt at 500 Hz."""
-    import mne
-
-    try:
-        raw = mne.io.read_raw_edf(path, preload=False, verbose="ERROR")
-        missing = [name for name in ch_names if name not in raw.ch_names]
-        sfreq = float(raw.info["sfreq"])
-        volts = None if missing or sfreq != EDF_SFREQ else raw.get_data(picks=list(ch_names))
-    except Exception as error:  # mne raises many types on a damaged header
-        found = f"{type(error).__name__}: {str(error)[:160]}"
-        raise _wrong(path, "the whole file", found, "an EDF file that mne can read") from error
-    if missing:
-        raise _wrong(path, "channels", ", ".join(raw.ch_names)[:200], ", ".join(missing))
-    if volts is None:
-        raise _wrong(path, "sampling rate", f"{sfreq:g} Hz", f"{EDF_SFREQ:g} Hz")
-    if not np.isfinite(volts).all():
-        raise _wrong(path, "signal", "samples that are not numbers", "finite samples")
-    return volts
-
-
-def _wrong(path: Path, field: str, found: str, expected: str) -> DataFileError:
-    return DataFileError(
-        f"{CARD.title}: the file is not what its card says",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again, or leave the subject out with subjects=",
-    )
 
 
 # What the two parts of the study do, in the words of the simulation.

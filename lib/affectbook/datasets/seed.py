@@ -9,38 +9,38 @@ subject (``1_20131027.mat``) or, in old releases, by person; a person's dates te
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.io
 
 from affectbook import files, simulate
 from affectbook.datasets import _matlab
 from affectbook.datasets._folders import mark_twin
-from affectbook.datasets._seed_files import DATES, FOLDER, TITLE, place_of, sessions_in, wrong
+from affectbook.datasets._seed_clips import (
+    CH_NAMES,
+    CODES,
+    KEY,
+    LABELS,
+    SFREQ,
+    clip_of,
+    conditions_of,
+    keys_of,
+)
+from affectbook.datasets._seed_files import DATES, FOLDER, TITLE, place_of, sessions_in
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataNotFoundError, ParameterError
 
-SFREQ = 200.0
-CODES = {-1: "negative", 0: "neutral", 1: "positive"}
-LABELS = (1, 0, -1, -1, 0, 1, -1, 0, 1, 1, 0, -1, 0, 1, -1)
-"""Label of each clip; the same in every session."""
-CH_NAMES = tuple(
-    "FP1 FPZ FP2 AF3 AF4 F7 F5 F3 F1 FZ F2 F4 F6 F8 FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 "
-    "C1 CZ C2 C4 C6 T8 TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8 PO7 PO5 PO3 "
-    "POZ PO4 PO6 PO8 CB1 O1 OZ O2 CB2".split()
-)
 CHANNELS = {"eeg": CH_NAMES}
 ALSO = (
     "*.xlsx", "Preprocessed_EEG/label.mat", "ExtractedFeatures/**", "SEED_EEG/**",
     "SEED_RAW_EEG/**", "SEED_Multimodal/**", "SEED_stimulation/**", "label.mat",
 )  # fmt: skip
 ABSENT = {"ecg": "SEED has no ECG"}
-_KEY = re.compile(r"(.*)_eeg(\d+)")
-_SHORTEST = round(SFREQ)  # samples; less than a second cannot be a clip
+MOST_BYTES = 2 * 10**9
+_WHY = "the clips of a session are estimated to have 0.4 GB, and labels less"
 log = logging.getLogger(__name__)
 
 _SAME = {name: name for name in CODES.values()}
@@ -141,13 +141,13 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
     people: dict[str, str] = {}
     for subject in subjects:
         *sessions, labels = files_of(folder, subject)
-        conditions = _conditions(labels)
+        conditions = _apart(conditions_of, labels)
         for session, path in enumerate(sessions, 1):
-            keys = _keys(path)
+            keys = _apart(keys_of, path)
             _compare_person(path, subject, keys[0], people)
             for trial, key in enumerate(keys, 1):
                 yield Recording(
-                    signal=_clip(path, key),
+                    signal=_apart(clip_of, path, key),
                     sfreq=SFREQ,
                     ch_names=CH_NAMES,
                     unit="uV",
@@ -158,67 +158,19 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
                 )
 
 
-def _conditions(path: Path) -> list[str]:
-    """Return the condition of each clip, after comparing the file with the known labels."""
-    label = _matlab.load(path, ["label"]).get("label")
-    expected = f"(1, 15): {' '.join(map(str, LABELS))}"
-    if not isinstance(label, np.ndarray) or label.dtype.kind not in "iuf":
-        raise wrong(path, "label", "no numbers", expected, "the labels are missing")
-    if label.shape != (1, len(LABELS)) or not np.array_equal(label[0], LABELS):
-        found = f"{label.shape}: {' '.join(f'{value:g}' for value in label.flat[:20])}"
-        raise wrong(path, "label", found, expected, "the labels are not those of SEED")
-    return [CODES[code] for code in LABELS]
-
-
-def _keys(path: Path) -> list[str]:
-    """Return the names of the 15 matrices of a file in the order of the clips.
-
-    Raises
-    ------
-    DataFileError
-        If there are other matrices than 15 of 62 channels.
-    """
-    _matlab.load(path, [])  # what is wrong with the whole file is said by this
-    try:
-        listed = scipy.io.whosmat(path)
-    except Exception as error:  # a damaged file may raise anything
-        found = f"{type(error).__name__}: {str(error)[:160]}"
-        raise wrong(path, "variables", found, "15 of them", "it cannot be read") from error
-    matches = [(match, shape) for name, shape, _ in listed if (match := _KEY.fullmatch(name))]
-    numbers = sorted(int(match[2]) for match, _ in matches)
-    if numbers != list(range(1, len(LABELS) + 1)):
-        found = ", ".join(name for name, _, _ in listed)[:200] or "none"
-        raise wrong(path, "variables", found, "..._eeg1 to ..._eeg15", "clips do not add up")
-    for match, shape in matches:
-        if len(shape) != 2 or shape[0] != len(CH_NAMES) or shape[1] < _SHORTEST:
-            expected = f"({len(CH_NAMES)}, n_times), n_times at least {_SHORTEST}"
-            raise wrong(path, match[0], str(shape), expected, "a clip has another shape")
-    return [match[0] for match, _ in sorted(matches, key=lambda pair: int(pair[0][2]))]
+def _apart(function: Callable, path: Path, *args: str) -> Any:
+    """Return what a function finds in a file; one clip at a time is sent here."""
+    return _matlab.apart(function, path, *args, most=MOST_BYTES, why=_WHY)
 
 
 def _compare_person(path: Path, subject: str, key: str, people: dict[str, str]) -> None:
     """Warn where initials tell that a file is another subject's; `people` keeps those seen."""
-    initials = _KEY.fullmatch(key)[1]
+    initials = KEY.fullmatch(key)[1]
     who = people.setdefault(initials, subject)
     own = next((known for known, one in people.items() if one == subject), initials)
     if who != subject or own != initials:
         other = f"as those of subject {who}" if who != subject else f"not {own}"
         log.warning("SEED: the matrices in %s are named %s..., %s", path.name, key[:20], other)
-
-
-def _clip(path: Path, key: str) -> np.ndarray:
-    """Return one matrix, ``(62, n_times)`` float32, without reading the others."""
-    clip = _matlab.load(path, [key]).get(key)
-    if not isinstance(clip, np.ndarray) or clip.dtype.kind not in "fiu":
-        found = f"{getattr(clip, 'dtype', type(clip).__name__)}"
-        raise wrong(path, key, found, "real numbers", "a clip is not a matrix of numbers")
-    with np.errstate(over="ignore"):
-        signal = clip.astype(np.float32, order="C")
-    bad = signal.size - int(np.isfinite(signal).sum())
-    if signal.ndim != 2 or bad:
-        found = f"{bad} of {signal.size} samples are not numbers"
-        raise wrong(path, key, found, "finite uV", "a clip has gaps")
-    return signal
 
 
 def write_session(

@@ -8,8 +8,7 @@ the same layout, which makes the simulated twin, stands beside the reader.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +16,24 @@ import numpy as np
 from affectbook import files, simulate
 from affectbook.datasets import _pickles
 from affectbook.datasets._folders import mark_twin
+from affectbook.datasets._wesad_file import CODES, SFREQ, TIMES, TITLE, stretches
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError
 
-SFREQ = 700.0
-BVP_SFREQ = 64.0
-CODES = {1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
-LAST_CODE = 7
 CHANNELS = {"ecg": ("ECG",)}
 ALSO = (
     "wesad_readme.pdf", "S*/S*_readme.txt", "S*/S*_quest.csv", "S*/S*_respiban.txt",
     "S*/S*_E4_Data.zip", "S*/S*_E4_Data/**",
 )  # fmt: skip
-TIMES = {"baseline": 1, "stress": 1, "amusement": 1, "meditation": 2}
+MOST_BYTES = 4 * 10**9
+_WHY = "those of the publisher have about 1 GB, and other protocols of pickle take more"
 log = logging.getLogger(__name__)
 
 _SAME = {name: name for name in CODES.values()}
 _AFFECT = ("baseline", "stress", "amusement")
 CARD = Card(
     name="wesad",
-    title="WESAD",
+    title=TITLE,
     tier="licensed",
     subjects=tuple(f"S{number}" for number in range(2, 18) if number != 12),
     trials_per_subject="5: baseline, stress and amusement once, meditation twice",
@@ -116,13 +112,14 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
         If a file is not what the card says.
     """
     for subject in subjects:
-        ecg, label = _arrays(_file(folder, subject), subject)
-        _check_count(subject, label)
+        path = _file(Path(folder), subject)
+        found = _pickles.apart(stretches, path, subject, most=MOST_BYTES, why=_WHY)
+        _warn_of_more(subject, [code for code, _, _ in found])
         count = dict.fromkeys(CODES, 0)
-        for code, start, stop in _stretches(label):
+        for code, start, ecg in found:
             count[code] += 1
             yield Recording(
-                signal=ecg[None, start:stop].astype(np.float32),
+                signal=ecg[None],
                 sfreq=SFREQ,
                 ch_names=("ECG",),
                 unit="mV",
@@ -134,80 +131,12 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
             )
 
 
-def _stretches(label: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield code, first sample and end of each stretch of one condition."""
-    edges = np.flatnonzero(np.diff(label)) + 1
-    for start, stop in zip([0, *edges], [*edges, len(label)], strict=True):
-        if int(label[start]) in CODES:
-            yield int(label[start]), int(start), int(stop)
-
-
-def _check_count(subject: str, label: np.ndarray) -> None:
-    """Warn of conditions that a subject has more or fewer times than the card says."""
-    found = Counter(CODES[code] for code, _, _ in _stretches(label))
-    other = [f"{name} {found[name]} times" for name, times in TIMES.items() if found[name] != times]
-    if other:
-        log.warning("WESAD: %s has %s, unlike what the card says", subject, ", ".join(other))
-
-
-def _arrays(path: Path, subject: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return chest ECG ``(N,)`` in mV and label ``(N,)`` of a subject, checked."""
-    content = _pickles.load_arrays(path)
-    name = _pickles.value_at(content, path, "subject")
-    if name != subject:
-        raise _wrong(path, "subject", str(name)[:40], subject, "the file holds another subject")
-    ecg = _pickles.array_at(content, path, "signal", "chest", "ECG")
-    label = _pickles.array_at(content, path, "label")
-    _check_ecg(path, ecg)
-    _check_label(path, label, len(ecg))
-    wrist = _pickles.value_at(content, path, "signal", "wrist")
-    if isinstance(wrist, dict) and "BVP" in wrist:
-        bvp = _pickles.array_at(content, path, "signal", "wrist", "BVP")
-        _check_bvp(path, bvp, len(ecg))
-    return ecg[:, 0], label
-
-
-def _check_ecg(path: Path, ecg: np.ndarray) -> None:
-    if ecg.ndim != 2 or ecg.shape[1] != 1 or len(ecg) == 0 or ecg.dtype.kind != "f":
-        found = f"{ecg.shape} {ecg.dtype}"
-        raise _wrong(path, "signal / chest / ECG", found, "(N, 1) float", "wrong shape or type")
-    with np.errstate(over="ignore"):
-        bad = int((~np.isfinite(ecg.astype(np.float32))).sum())
-    if bad:
-        found = f"{bad} of {len(ecg)} samples"
-        raise _wrong(path, "signal / chest / ECG", found, "finite mV", "not all are numbers")
-
-
-def _check_label(path: Path, label: np.ndarray, n_times: int) -> None:
-    if label.shape != (n_times,) or label.dtype.kind not in "iu":
-        found = f"{label.shape} {label.dtype}"
-        raise _wrong(path, "label", found, f"({n_times},) integers", "label and ECG do not agree")
-    codes = set(np.unique(label).tolist())
-    if not codes <= set(range(LAST_CODE + 1)):
-        strange = sorted(codes - set(range(LAST_CODE + 1)))[:5]
-        raise _wrong(path, "label", f"codes {strange}", f"codes 0 to {LAST_CODE}", "unknown codes")
-    if not set(CODES) <= codes:
-        missing = ", ".join(f"{code} {CODES[code]}" for code in sorted(set(CODES) - codes))
-        found = f"codes {sorted(codes)}"
-        raise _wrong(path, "label", found, f"also {missing}", "codes are missing")
-
-
-def _check_bvp(path: Path, bvp: np.ndarray, n_times: int) -> None:
-    wrist_s = (len(bvp) if bvp.ndim else 0) / BVP_SFREQ
-    if abs(wrist_s - n_times / SFREQ) > 1.0:
-        found, expected = f"{wrist_s:.1f} s", f"{n_times / SFREQ:.1f} s, as the chest"
-        raise _wrong(path, "signal / wrist / BVP", found, expected, "wrist and chest do not agree")
-
-
-def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    return DataFileError(
-        f"{CARD.title}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )
+def _warn_of_more(subject: str, codes: Sequence[int]) -> None:
+    """Warn of conditions that a subject has more often than the card says."""
+    times = ((CODES[code], codes.count(code)) for code in CODES)
+    more = [f"{name} {count} times" for name, count in times if count > TIMES[name]]
+    if more:
+        log.warning("WESAD: %s has %s, unlike what the card says", subject, ", ".join(more))
 
 
 def write_subject(folder: Path, subject: str, ecg: np.ndarray, label: np.ndarray) -> Path:
