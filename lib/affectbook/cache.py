@@ -102,8 +102,8 @@ def _in_words(place: Path, room: int) -> Iterator[None]:
         if isinstance(told, str) and not Path(told).is_relative_to(files.project_root() / "build"):
             raise  # it is about something that is read
         # NumPy tells of a full disk in words alone.
-        said = error.strerror or " ".join(str(error).split())[:160]
-        raise _unusable(place, f"{type(error).__name__}: {said}", room) from error
+        said = error.strerror or " ".join(str(error).split())[:160] or type(error).__name__
+        raise _unusable(place, said, room) from error
 
 
 def _check_room(place: Path, room: int) -> None:
