@@ -287,6 +287,40 @@ def test_data_lists_the_sets_and_checks_a_name(capsys: pytest.CaptureFixture[str
         assert "unknown data set 'wesat'; did you mean 'wesad'?" in told.err and not told.out
 
 
+def test_data_fetches_unpacks_or_says_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    calls = []
+    monkeypatch.setenv("AFFECTBOOK_DATA", str(tmp_path / "data"))
+    for place in ("fetch.fetch", "archives.for_dataset", "check.check"):
+        monkeypatch.setattr(
+            f"affectbook.obtain.{place}", lambda *given, p=place: calls.append((p, *given))
+        )
+    assert runs.main(["data", "eegmat"]) == 0
+    assert runs.main(["data", "eegmat", "--to", "there"]) == 0
+    assert runs.main(["data", "wesad", "--archive", "a b.zip"]) == 0
+    assert runs.main(["check-data", "wesad", "--root", "there"]) == 0
+    assert calls == [
+        ("fetch.fetch", "eegmat", None),
+        ("fetch.fetch", "eegmat", Path("there")),
+        ("archives.for_dataset", "wesad", Path("a b.zip"), None),
+        ("check.check", "wesad", Path("there")),
+    ]
+    capsys.readouterr()
+    assert runs.main(["data", "wesad"]) == 0
+    assert "WESAD needs a licence" in capsys.readouterr().out and len(calls) == 4
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_archive_that_is_not_there_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "WESAD.zip"
+    assert runs.main(["data", "wesad", "--archive", str(archive), "--to", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and "WESAD.zip" in told.err
+
+
 def test_an_interrupt_is_one_line_and_status_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -299,9 +299,11 @@ def _do_data(arguments: argparse.Namespace) -> None:
 
         print(check.check(name, arguments.root))
         return
-    from affectbook.obtain import fetch
+    from affectbook.obtain import archives, fetch
 
-    if datasets.card(name).tier == "open":
+    if arguments.archive:
+        archives.for_dataset(name, arguments.archive, arguments.to)
+    elif datasets.card(name).tier == "open":
         fetch.fetch(name, arguments.to)
     else:
         print(fetch.instructions(name))
