@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from datetime import datetime
 from pathlib import Path
@@ -157,6 +158,8 @@ def test_a_channel_that_is_not_there_is_one_message(tmp_path):
     (tmp_path / "b.S00").mkdir()
     refused(tmp_path / "b.S00", "IsADirectoryError")
     refused(tmp_path / "c.S00", "FileNotFoundError")
+    os.mkfifo(tmp_path / "d.S00")
+    refused(tmp_path / "d.S00", "a pipe or a device")
 
 
 def test_a_clock_that_is_none_is_unknown(tmp_path):

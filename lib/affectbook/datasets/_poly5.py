@@ -12,6 +12,7 @@ A stored number becomes a physical one by the ADC and unit limits of the channel
 
 from __future__ import annotations
 
+import stat
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -126,7 +127,10 @@ def read_header(path: Path) -> Header:
         If it cannot be read, is of another format, or holds less than it says.
     """
     try:
-        size = Path(path).stat().st_size
+        told = Path(path).stat()
+        if not (stat.S_ISREG(told.st_mode) or stat.S_ISDIR(told.st_mode)):
+            raise _wrong(path, "its kind", "a pipe or a device", "a file")
+        size = told.st_size
         with Path(path).open("rb") as stream:
             return _parse(path, stream, size)
     except OSError as error:
