@@ -90,7 +90,7 @@ def writing(folder: Path, what: str = "the files cannot be written") -> Iterator
 
 
 @contextmanager
-def filling(name: str, folder: Path) -> Iterator[None]:
+def filling(title: str, folder: Path) -> Iterator[None]:
     """Make a folder that can be filled, by nobody else meanwhile; leave none that stayed empty.
 
     Raises
@@ -109,10 +109,10 @@ def filling(name: str, folder: Path) -> Iterator[None]:
             os.close(handle)
             raise
     try:
-        _lock(name, folder, handle)
+        _lock(title, folder, handle)
         if _folders.twin_of(folder) is not None:
             raise DataError(
-                f"the folder holds a simulated twin of {_registry.card(name).title}",
+                f"the folder holds a simulated twin of {title}",
                 file=folder / _folders.TWIN_FILE,
                 field="simulated",
                 found="true",
@@ -126,13 +126,13 @@ def filling(name: str, folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _lock(name: str, folder: Path, handle: int) -> None:
+def _lock(title: str, folder: Path, handle: int) -> None:
     """Refuse a folder that another process fills; some file systems cannot tell."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(
-            f"{_registry.card(name).title}: another process is filling this folder",
+            f"{title}: another process is filling this folder",
             file=folder,
             field="lock",
             found="held by another process",
@@ -143,7 +143,7 @@ def _lock(name: str, folder: Path, handle: int) -> None:
         pass
 
 
-def check_room(name: str, folder: Path, needed: int) -> None:
+def check_room(title: str, folder: Path, needed: int) -> None:
     """Refuse to start where the disk has no room for `needed` bytes more.
 
     Raises
@@ -154,7 +154,7 @@ def check_room(name: str, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataFileError(
-            f"{_registry.card(name).title}: the disk has no room for it",
+            f"{title}: the disk has no room for it",
             file=folder,
             field="free space",
             found=shown_size(free),

@@ -83,7 +83,7 @@ def fetch(
     if not listed or not (base_url or name in BASE_URLS):
         raise _not_open(name, folder)
     pup = pooch.create(folder, base_url or BASE_URLS[name], registry=listed)
-    with writing(folder), filling(name, folder):
+    with writing(folder), filling(_registry.card(name).title, folder):
         missing = _missing(folder, listed, echo)
         if missing:
             _fetch_files(name, pup, missing, echo, patience or Patience())
@@ -129,12 +129,12 @@ def _fetch_files(
     there = {file: part.stat().st_size for file, part in parts.items() if part.exists()}
     with Downloads(patience) as downloads:
         sizes = [downloads.size(pup.get_url(file)) for file in missing]
-        total = None if None in sizes else sum(sizes)
-        check_room(name, Path(pup.abspath), max(0, (total or 0) - sum(there.values())))
-        going_on = f", {shown_size(sum(there.values()))} of it are there" if there else ""
+        total, done = None if None in sizes else sum(sizes), sum(there.values())
+        check_room(_registry.card(name).title, Path(pup.abspath), max(0, (total or 0) - done))
+        going_on = f", {shown_size(done)} of it are there" if there else ""
         size = f" ({shown_size(total)}{going_on})" if total is not None else ""
         echo(f"{name}: {len(missing)} of {len(pup.registry)} files are fetched{size}")
-        with Progress(name, len(missing), total, echo, sum(there.values())) as progress:
+        with Progress(name, len(missing), total, echo, done) as progress:
             for file in missing:
                 _fetch_file(name, pup, file, downloads, progress)
                 progress.file()
@@ -195,7 +195,7 @@ def instructions(name: str) -> str:
         "Get it": card.obtain,
         "Size": card.size,
         "Folder": str(folder),
-        "Files": _files(name),
+        "Files": files_in_words(name),
         "Unpack": _unpack(name),
         "Accept": f"{_licence.VARIABLE}={name} accepts the licence without a question",
         "Check": check,
@@ -231,7 +231,7 @@ def _there(name: str) -> str:
     return f"{count} of {len(_registry.card(name).subjects)} subjects are in {folder}"
 
 
-def _files(name: str) -> str:
+def files_in_words(name: str) -> str:
     """Return which files have to be in the folder, as the reader of the set would look for them."""
     module, subjects = _registry.module(name), _registry.card(name).subjects
     if hasattr(module, "LAYOUT"):
