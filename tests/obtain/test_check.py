@@ -93,9 +93,10 @@ def test_one_fault_of_many_subjects_is_one_line(copy):
     for subject in ("S2", "S3"):
         ecg = np.random.default_rng(0).standard_normal(42_000) * 1e3
         wesad.write_subject(folder, subject, ecg, np.repeat([1, 2, 3, 4, 0, 4], 7000))
-    lines, _ = told("wesad", folder)
+    lines, error = told("wesad", folder)
     wrong = lines[lines.index("Missing or wrong:") + 1 :]
     assert all("unit of subject" in line and "look like uV" in line for line in wrong)
+    assert "allow_missing" not in error.do, "nobody would be left"
 
 
 def test_an_altered_file_of_an_open_set_is_told_by_its_sum(copy, monkeypatch):
@@ -111,6 +112,15 @@ def test_an_altered_file_of_an_open_set_is_told_by_its_sum(copy, monkeypatch):
     assert any("3 of 4 files are as listed, 1 of the list are not here" in line for line in lines)
     assert any("Subject01_2.edf: not the listed SHA-256" in line for line in lines)
     assert "make data DATASET=eegmat" in error.do
+
+
+def test_where_a_channel_stands_still_is_told_by_class(copy):
+    folder = copy("wesad")
+    ecg = np.random.default_rng(0).standard_normal(42_000)
+    ecg[7_700:10_500] = -10.0  # 4 s of stress
+    wesad.write_subject(folder, "S2", ecg, np.repeat([1, 2, 3, 4, 0, 4], 7000))
+    lines, _ = told("wesad", folder)
+    assert any("a channel stands still: stress 4.0 s;" in line for line in lines)
 
 
 def test_strays_and_notes_of_the_reader_are_shown(copy):

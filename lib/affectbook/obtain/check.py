@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,27 +132,26 @@ def check(name: str, root: str | Path | None = None, echo: Callable[[str], None]
         echo(f"  {line}")
     if len(wrong) > MOST_LINES:
         echo(f"  and {len(wrong) - MOST_LINES} more")
-    raise _summary(card, folder, wrong)
+    raise _summary(card, folder, _registry.module(name).subjects_in(folder), wrong)
 
 
-def _summary(card: Card, folder: Path, wrong: list[str]) -> DataFileError:
+def _summary(card: Card, folder: Path, there: Sequence[str], wrong: list[str]) -> DataFileError:
+    """Return the one message for what is missing or wrong."""
     again = f"`make data DATASET={card.name}`"
-    get = f"{again} fetches what is missing or wrong" if card.tier == "open" else \
+    do = f"{again} fetches what is missing or wrong" if card.tier == "open" else \
         f"get these files again from the publisher ({again} says how)"  # fmt: skip
+    words = {word.strip(",:;") for line in wrong for word in line.split(" (")[0].split()}
+    bad = [subject for subject in card.subjects if subject in words]
+    if bad and set(there) - set(bad):
+        do += f", or do without subjects: -p allow_missing {','.join(bad)}"
     return DataFileError(
         f"{card.title}: the folder is not what its card says",
         file=folder,
         field=wrong[0].partition(":")[0],
         found=f"{len(wrong)} faults, listed above" if len(wrong) > 1 else "the fault above",
         expected="none",
-        do=f"{get}, or do without subjects: -p allow_missing {_subjects_of(card, wrong)}",
+        do=do,
     )
-
-
-def _subjects_of(card: Card, wrong: list[str]) -> str:
-    """Return the subjects that lines begin with or list, as `allow_missing` takes them."""
-    words = {word.strip(",:;") for line in wrong for word in line.split(" (")[0].split()}
-    return ",".join(subject for subject in card.subjects if subject in words) or "<subject>"
 
 
 def _files(name: str, folder: Path, twin: dict | None, echo: Callable[[str], None]) -> list[str]:
