@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_GROUPS = Path("/sys/fs/cgroup")
+_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # By controller, which is "" in version 2: the folder, its limit, the use, and the part of the use
 # that the kernel gives back.
 _LAYOUTS = {
@@ -23,7 +23,7 @@ def free() -> int:
 def _in_groups() -> list[int]:
     """Return what is left under each limit that holds for this process; none without limits."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = _OWN.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     found = []

@@ -66,18 +66,24 @@ def call(function: Callable, *args: object, memory: int, seconds: float, file: P
     name = function.__qualname__
     if function.__module__.partition(".")[0] not in _PACKAGES or not name.isidentifier():
         raise ValueError(f"{function.__module__}.{name} is no function of this package")
+    arrays: list[np.ndarray] = []
     asked = {"module": function.__module__, "name": name, "folder": _folder()}
-    asked |= {"args": _sandbox_wire.pack(list(args), []), "memory": memory, "seconds": seconds}
+    asked |= {"args": _sandbox_wire.pack(list(args), arrays), "memory": memory, "seconds": seconds}
+    if arrays:
+        raise TypeError("an array cannot be sent to the process, only from it")
     line = json.dumps(asked).encode("ascii") + b"\n"
     with _lock:
         try:
             head, arrays = _ask(line, memory, seconds, Path(file))
             if head.get("fault"):
                 raise _too_large(memory, file)
+            error, answer = _result(head, arrays, Path(file))
         except BaseException:  # an interrupt, too: an answer to come would be taken for the next
             stop()
             raise
-    return _result(head, arrays, Path(file))
+    if error is not None:
+        raise error
+    return answer
 
 
 def stop() -> None:
@@ -190,19 +196,18 @@ def _received(
         raise _failed(file, f"an answer that is none: {str(error)[:160]}") from error
 
 
-def _result(head: dict, arrays: list[np.ndarray], file: Path) -> object:
-    """Return the answer, or raise the error, that a head holds; log what was logged."""
+def _result(head: dict, arrays: list[np.ndarray], file: Path) -> tuple[Exception | None, object]:
+    """Return the error or the answer that a head holds; log what was logged."""
     try:
         for name, level, message in head["log"]:
-            if logging.getLogger(name).isEnabledFor(level):
-                logger = logging.getLogger(name)
+            logger = logging.getLogger(name)
+            if logger.isEnabledFor(level):
                 logger.handle(logger.makeRecord(name, level, name, 0, message, (), None))
-        if "error" not in head:
-            return _sandbox_wire.unpack(head["answer"], arrays)
-        error = _error(head["error"], file)
-    except Exception as wrong:
+        if "error" in head:
+            return _error(head["error"], file), None
+        return None, _sandbox_wire.unpack(head["answer"], arrays)
+    except Exception as wrong:  # a process gone wrong may send anything
         raise _failed(file, f"an answer that is none: {str(wrong)[:160]}") from wrong
-    raise error
 
 
 def _error(told: dict, file: Path) -> Exception:
