@@ -99,7 +99,7 @@ def unpack(
         _members.check(archive, infos, most_bytes)
         with writing(folder), filling(archive.name, folder):
             missing = {name: info for name, info in infos.items()
-                       if not _is_there(archive, folder / name, info)}  # fmt: skip
+                       if not _is_there(archive, folder, folder / name, info)}  # fmt: skip
             total = sum(info.file_size for info in missing.values())
             check_room(archive.name, folder, total)
             echo(f"{archive.name}: {len(missing)} of {len(infos)} files are unpacked "
@@ -109,8 +109,18 @@ def unpack(
     return [folder / name for name in infos]
 
 
-def _is_there(archive: Path, path: Path, info: zipfile.ZipInfo) -> bool:
+def _is_there(archive: Path, folder: Path, path: Path, info: zipfile.ZipInfo) -> bool:
     """Tell whether a member is in its place already; another file there is an error."""
+    place, inside = path.parent.resolve(), folder.resolve()
+    if not place.is_relative_to(inside):
+        raise DataFileError(
+            "a link in the folder leads out of it",
+            file=path.parent,
+            field="link",
+            found=place,
+            expected=f"a folder inside {inside}",
+            do="nothing was written; unpack it there yourself, or choose another folder",
+        )
     if not os.path.lexists(path):
         return False
     if path.is_file() and path.stat().st_size == info.file_size and _crc(path) == info.CRC:
