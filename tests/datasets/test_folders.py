@@ -97,6 +97,10 @@ def test_each_twin_in_a_folder_with_any_name_and_what_is_stray_in_it(project, sh
     assert _folders.strays(name, place) == [".DS_Store", ".git/", *MORE]
     read = _registry.module(name).files_of(folder, datasets.subjects(name, folder)[0])[0]
     put(read.parent, f"._{read.name}", f"{read.name}.part")
+    for second in (f"{read.stem} (1){read.suffix}", f"Copy of {read.name}"):
+        put(read.parent, second)
+        assert any(path.endswith(second) for path in _folders.strays(name, place)), second
+        (read.parent / second).unlink()
     inner = [path for path in _folders.strays(name, place) if read.name in path]
     above = read.parent.relative_to(folder).as_posix() + "/" if read.parent != folder else ""
     assert inner == [f"{above}._{read.name}", f"{above}{read.name}.part"]

@@ -201,22 +201,17 @@ def test_a_unit_that_is_no_voltage_is_one_message(tmp_path, unit):
     refused(tmp_path, "unit of the ECG", f"found: {unit!r} in channel 'heart raw'", "V, mV, uV")
 
 
-def test_a_recording_that_is_missing_is_one_message_with_counts(tmp_path):
+def test_fewer_blocks_or_conditions_are_told_in_one_line(tmp_path, caplog):
     write(tmp_path)
     (tmp_path / swell.MOBI / "pp1_18-9-2012_c2.S00").unlink()
-    refused(tmp_path, "blocks of pp1", "2 of 3 blocks; the table has 1 minutes of c2")
-    (tmp_path / swell.MOBI / "pp1_18-9-2012_c3.S00").unlink()
-    refused(tmp_path, "1 of 3 blocks")
-
-
-def test_fewer_blocks_or_conditions_are_told_where_the_table_knows_no_more(tmp_path, caplog):
-    write(tmp_path, minutes=[("pp1", "c1", "T", START), ("pp1", "c3", "N", START)])
-    (tmp_path / swell.MOBI / "pp1_18-9-2012_c2.S00").unlink()
     assert len(list(swell.read(tmp_path, ["pp1"]))) == 2
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        "SWELL-KW: pp1 has no recordings of c2 and no minutes of interruptions in the table"
-    )
+    write_minutes(tmp_path / swell.TABLE, [("pp1", "c1", "T", START), ("pp1", "c3", "N", START)])
+    assert len(list(swell.read(tmp_path, ["pp1"]))) == 2
+    told = "SWELL-KW: fewer than 3 blocks or conditions: pp1: no recording of c2"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{told} (the table has 1 of its minutes)",
+        f"{told} (the table has 0 of its minutes), no minutes of interruptions in the table",
+    ]
 
 
 @pytest.mark.parametrize(("subject", "block"), [("pp11", "c2"), ("pp20", "c1"), ("pp23", "c2")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ VARIABLE = "AFFECTBOOK_DATA"
 _ANYWHERE = ("readme*", "licen[cs]e*", "*sha256sums*", "*md5sums*", "citation*")
 _AT_TOP = ("twin.json", "mapping.toml", "manifest.json")
 _ALL_BELOW = "**"
+# What systems add to the name of a second copy, in lower case.
+_SECOND = re.compile(r"^copy of | - copy(?=\.|$)| ?\(\d+\)(?=\.|$)")
 # What systems leave behind; like hidden files they are of no set, whatever its patterns are.
 _LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini")
 
@@ -216,6 +219,9 @@ def _strays(
         path, lower = "/".join(parts), tuple(part.lower() for part in parts)
         if path in read:
             continue
+        if _is_second(entry.name, above, read):
+            yield path
+            continue
         if not entry.is_dir():
             usual = _ANYWHERE if above else (*_ANYWHERE, *_AT_TOP)
             ours = any(_fit(lower, pattern) for pattern in patterns if len(pattern) == len(lower))
@@ -229,6 +235,14 @@ def _strays(
             yield from _strays(Path(entry.path), parts, read, patterns)
         else:
             yield f"{path}/"
+
+
+def _is_second(name: str, above: tuple[str, ...], read: set[str]) -> bool:
+    """Tell whether a file has the name of one that is read, as of a second download."""
+    first = _SECOND.sub("", name.lower())
+    if first == name.lower():
+        return False
+    return "/".join((*above, first)).lower() in {path.lower() for path in read}
 
 
 def _fit(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

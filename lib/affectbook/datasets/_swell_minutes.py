@@ -73,38 +73,33 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(PP=table["PP"].str.lower(), C="c" + table["C"], time=time)
 
 
-def lacking(path: Path, table: pd.DataFrame, subject: str, recordings: Iterable[str]) -> str:
+def lacking(table: pd.DataFrame, subject: str, recordings: Iterable[str]) -> str:
     """Return in words what a subject lacks: recordings of blocks, or a working condition.
+
+    It is told, not refused: published copies lack some, and nobody has said which.
 
     Parameters
     ----------
-    path, table
+    table
         From `read_minutes`.
     subject
         Such as ``"pp1"``.
     recordings
         Blocks that there are recordings of. Those that a published list leaves out, or that were
         never made, are not missed.
-
-    Raises
-    ------
-    DataFileError
-        If the table has minutes of a block that is missed: so there was a recording.
     """
     rows = table[table["PP"] == subject]
     known = {name[:2] for name in recordings}
     known.update(EXCLUDED.get(subject, ()), _NEVER_MADE.get(subject, ()))
     absent = [block for block in BLOCKS if block not in known]
-    for block in absent:
-        if minutes := int((rows["C"] == block).sum()):
-            found = f"{3 - len(absent)} of 3 blocks; the table has {minutes} minutes of {block}"
-            expected = f"a recording of {block} as well, such as {subject}_18-9-2012_{block}.S00"
-            raise wrong(path, f"blocks of {subject}", found, expected, "a recording is missing")
+    parts = [
+        f"no recording of {block} (the table has {int((rows['C'] == block).sum())} of its minutes)"
+        for block in absent
+    ]
     worked = set(rows["Condition"])
     none = [name for code, name in CONDITIONS.items() if code not in ("R", *worked)]
-    parts = [f"recordings of {', '.join(absent)}"] if absent else []
-    parts += [f"minutes of {', '.join(none)} in the table"] if none else []
-    return f"{subject} has no {' and no '.join(parts)}" if parts else ""
+    parts += [f"no minutes of {', '.join(none)} in the table"] if none else []
+    return f"{subject}: {', '.join(parts)}" if parts else ""
 
 
 def stretches_of(

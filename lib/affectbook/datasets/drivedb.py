@@ -28,7 +28,10 @@ TRIM_S = 60.0
 CONDITIONS = ("rest", "highway", "city")
 CHANNELS = {"ecg": ("ECG",)}
 # Headers in a folder of their own and segments.csv lie beside copies of a few records.
-ALSO = ("drive*.hea", "drive*.dat", "RECORDS", "headers/drive*.hea", "segments.csv")
+ALSO = (
+    "drive[01]?.hea", "drive[01]?.dat", "drive17[ab].hea", "drive17[ab].dat", "RECORDS",
+    "headers/drive*.hea", "segments.csv",
+)  # fmt: skip
 
 CARD = Card(
     name="drivedb",

@@ -223,18 +223,18 @@ def read(
 def _read(
     folder: Path, subjects: tuple[str, ...], exclude: bool, channel: int, trim_s: float
 ) -> Iterator[Recording]:
-    where = _table_path(folder)
-    table, left_out, fewer = read_minutes(where), 0, []
+    table, left_out, fewer = read_minutes(_table_path(folder)), 0, []
     for subject in subjects:
         recordings = _recordings_of(folder, subject)
-        fewer.append(lacking(where, table, subject, recordings))
+        fewer.append(lacking(table, subject, recordings))
         for block, path in recordings.items():
             if exclude and block in EXCLUDED.get(subject, ()):
                 left_out += 1
                 continue
             yield from _block(folder, table, path, (subject, block), channel, trim_s)
     if any(fewer):
-        log.warning("SWELL-KW: %s", "; ".join(filter(None, fewer)))
+        told = "; ".join(filter(None, fewer))
+        log.warning("SWELL-KW: fewer than 3 blocks or conditions: %s", told)
     if left_out:
         log.info("SWELL-KW: %d files on the published list were left out (exclude=True)", left_out)
 
