@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import tomllib
@@ -42,9 +43,8 @@ def test_pooch_reads_the_same_list(name: str, tmp_path: Path) -> None:
 
 
 def test_whose_sums_they_are_is_said() -> None:
-    assert "copy" in _published.source("eegmat") and "no list of the publisher" in (
-        _published.source("eegmat")
-    )
+    assert "those of a public copy" in _published.source("eegmat")
+    assert "since no list of the publisher's was at hand" in _published.source("eegmat")
     assert "the publisher's" in _published.source("drivedb")
     assert "copy" not in _published.source("drivedb")
     assert _published.source("wesad") == "" and _published.sums("wesad") == {}
@@ -73,7 +73,7 @@ def test_a_changed_byte_is_found_and_the_real_file_passes(
     assert error.found != _published.sums(name)[file]
     assert error.expected.startswith(_published.sums(name)[file])
     assert _published.source(name) in error.expected
-    assert error.do == f"make data DATASET={name} fetches it again"
+    assert error.do.startswith(f"make data DATASET={name} fetches it again")
     assert "\n" not in str(error)
 
 
@@ -85,3 +85,31 @@ def test_files_that_are_not_in_the_list_or_not_there_pass(tmp_path: Path) -> Non
     (tmp_path / "deeper" / "Subject00_1.edf").write_bytes(b"x")
     _published.check("eegmat", tmp_path, [tmp_path / "deeper" / "Subject00_1.edf"])
     _published.check("wesad", tmp_path, [tmp_path / "S2" / "S2.pkl"])
+
+
+def test_the_publishers_list_counts_where_ours_is_of_a_copy(tmp_path: Path) -> None:
+    file = tmp_path / "Subject00_1.edf"
+    file.write_bytes(b"the publisher's")
+    digest = hashlib.sha256(b"the publisher's").hexdigest()
+    with pytest.raises(DataFileError):
+        _published.check("eegmat", tmp_path, [file])
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{'0' * 64} RECORDS\n{digest}  {file.name}\nx\n")
+    _published.check("eegmat", tmp_path, [file])
+    file.write_bytes(b"altered")
+    with pytest.raises(DataFileError, match=f"{_published.sums('eegmat')[file.name]} or {digest}"):
+        _published.check("eegmat", tmp_path, [file])
+    # Where ours is the publisher's, a list in the folder can change nothing.
+    file = tmp_path / "drive05.hea"
+    file.write_bytes(b"other")
+    digest = hashlib.sha256(b"other").hexdigest()
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{digest} drive05.hea\n")
+    with pytest.raises(DataFileError):
+        _published.check("drivedb", tmp_path, [file])
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"x" * 2_000_000, b"0" * 64])
+def test_a_list_that_is_none_is_no_list(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "SHA256SUMS.txt").write_bytes(content)
+    assert _published.publishers(tmp_path / "SHA256SUMS.txt") == {}
+    accepted = _published.accepted("eegmat", tmp_path)
+    assert {file: (own,) for file, own in _published.sums("eegmat").items()} == accepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -298,7 +299,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_sum_that_differs_leaves_nothing(tmp_path: Path) -> None:
     archive = made(tmp_path / "a.zip", {"S2.pkl": BODY})
-    assert "sha256" in refused(archive, tmp_path / "wesad", sums={"S2.pkl": "0" * 64}).field
+    assert "sha256" in refused(archive, tmp_path / "wesad", sums={"S2.pkl": ("0" * 64,)}).field
 
 
 NAMES = st.text(st.sampled_from("a./\\:C\x00é \u202e~"), min_size=1, max_size=12) | st.text(
@@ -418,6 +419,20 @@ def test_an_open_set_is_held_against_its_sums(real: Callable[[str], Path], tmp_p
     with pytest.raises(DataFileError, match="sha256"):
         archives.for_dataset("drivedb", archive, tmp_path / "drivedb", echo=quiet)
     assert not folder.exists()
+
+
+def test_the_list_in_a_publishers_zip_counts_where_ours_is_of_a_copy(tmp_path: Path) -> None:
+    top, digest = "eeg-1.0.0/", hashlib.sha256(b"theirs").hexdigest()
+    members = {f"{top}Subject00_{n}.edf": b"theirs" for n in (1, 2)}
+    archive, quiet = made(tmp_path / "a.zip", members), lambda _: None
+    with pytest.raises(DataFileError, match="sha256"):
+        archives.for_dataset("eegmat", archive, tmp_path / "eegmat", echo=quiet)
+    assert not (tmp_path / "eegmat").exists()
+    lines = "".join(f"{digest} Subject00_{n}.edf\n" for n in (1, 2))
+    made(archive, {**members, f"{top}SHA256SUMS.txt": lines.encode()})
+    folder = archives.for_dataset("eegmat", archive, tmp_path / "eegmat", echo=quiet)
+    assert set(files_below(folder)) == {"Subject00_1.edf", "Subject00_2.edf", "SHA256SUMS.txt"}
+    _published.check("eegmat", folder, folder.iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")

@@ -385,6 +385,45 @@ def test_a_real_file_comes_as_it_was_published(
     assert len(trials) == 7
 
 
+@pytest.fixture
+def copied(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Return what eegmat is at the server, and let the book have sums of something else."""
+    server.contents = {"Subject00_1.edf": b"theirs 1", "Subject00_2.edf": b"theirs 2"}
+    ours = dict.fromkeys(server.contents, "0" * 64)
+    monkeypatch.setattr(_published, "sums", lambda _: ours)
+    return dict(server.contents)
+
+
+def test_sums_of_a_copy_give_way_to_the_publishers_list(
+    server: Server, quick: Patience, copied: dict[str, bytes], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    list_ = "".join(f"{digest} {name}\n" for name, digest in server.registry.items())
+    server.contents["SHA256SUMS.txt"] = list_.encode()
+    told = {"patience": quick, "echo": lines.append}
+    folder = fetch.fetch("eegmat", tmp_path / "eegmat", server.url, **told)
+    assert content_of(folder) == server.contents
+    assert any("2 of 2 files, 0 of them with the sums of this book" in line for line in lines)
+    _published.check("eegmat", folder, folder.iterdir())
+    server.requests.clear()
+    fetch.fetch("eegmat", tmp_path / "eegmat", server.url, **told)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("list_", [None, b"<html>welcome</html>"])
+def test_sums_of_a_copy_hold_where_the_publisher_has_no_list(
+    list_: bytes | None, server: Server, quick: Patience, copied: dict[str, bytes], tmp_path: Path
+) -> None:
+    if list_:
+        server.contents["SHA256SUMS.txt"] = list_
+    call = {"patience": quick, "echo": lambda _: None}
+    error = refused(
+        DataFileError, lambda: fetch.fetch("eegmat", tmp_path / "eegmat", server.url, **call)
+    )
+    assert error.field == "sha256" and "copy" in error.expected
+    assert not (tmp_path / "eegmat").exists()
+
+
 LICENSED = tuple(name for name in datasets.names() if datasets.card(name).tier == "licensed")
 
 

@@ -7,6 +7,7 @@ import stat
 import struct
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,18 @@ def files_in(zipped: zipfile.ZipFile, archive: Path) -> list[tuple[str, zipfile.
             raise refusal(archive, _shown(info), fault, "a file or folder inside its folder")
     named = ((_plain(info.orig_filename), info) for info in infos if not info.is_dir())
     return [(name, info) for name, info in named if name]
+
+
+def text(archive: Path, name: str) -> bytes:
+    """Return a small member, or nothing where it is large or damaged."""
+    with opened(archive) as zipped:
+        info = dict(files_in(zipped, archive))[name]
+        if info.file_size > _SMALL or info.flag_bits & 0x1:
+            return b""
+        try:
+            return zipped.read(info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError):
+            return b""
 
 
 def _fault(info: zipfile.ZipInfo) -> str | None:

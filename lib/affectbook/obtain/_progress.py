@@ -27,20 +27,22 @@ class Progress:
         Takes a line of text, where standard error is no terminal.
     done
         Bytes that are there already.
+    shown
+        False for what is too small to be shown.
     """
 
     def __init__(
-        self, title: str, n_files: int, n_bytes: int | None, echo: Callable, done: int = 0
-    ) -> None:
+        self, title: str, n_files: int, n_bytes: int | None, echo: Callable, done: int = 0,
+        *, shown: bool = True,
+    ) -> None:  # fmt: skip
         self._title, self._echo, self._by_bytes = title, echo, n_bytes is not None
         self._total = n_bytes if n_bytes is not None else n_files
         self._done = done if self._by_bytes else 0
         self._told = self._percent()
         unit = {"unit": "B", "unit_scale": True} if self._by_bytes else {"unit": "file"}
-        self._plain = not sys.stderr.isatty()
-        self._bar = tqdm(
-            total=self._total, initial=self._done, desc=title, disable=self._plain, **unit
-        )
+        bar = shown and sys.stderr.isatty()
+        self._plain = shown and not bar
+        self._bar = tqdm(total=self._total, initial=self._done, desc=title, disable=not bar, **unit)
 
     def __enter__(self) -> Progress:
         return self

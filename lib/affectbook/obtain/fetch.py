@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pooch
@@ -84,9 +84,14 @@ def fetch(
         raise _not_open(name, folder)
     pup = pooch.create(folder, base_url or BASE_URLS[name], registry=listed)
     with writing(folder), filling(_registry.card(name).title, folder):
-        missing = _missing(folder, listed, echo)
+        known = {file: (own,) for file, own in listed.items()}
+        known = known if registry else _published.accepted(name, folder)
+        missing = _missing(folder, known, echo)
         if missing:
-            _fetch_files(name, pup, missing, echo, patience or Patience())
+            with Downloads(patience or Patience()) as downloads:
+                if name in _published.OF_A_COPY and not registry:
+                    pup.registry |= _publishers(name, pup, downloads, echo)
+                _fetch_files(name, pup, missing, downloads, echo)
         n_bytes = sum((folder / file).stat().st_size for file in listed)
     echo(f"{len(listed)} files, {shown_size(n_bytes)}, each with the right sum: {folder}")
     for line in next_steps(name, folder):
@@ -106,12 +111,37 @@ def _not_open(name: str, folder: Path) -> DataError:
     )
 
 
-def _missing(folder: Path, listed: Mapping[str, str], echo: Callable) -> list[str]:
+def _publishers(
+    name: str, pup: pooch.Pooch, downloads: Downloads, echo: Callable
+) -> dict[str, str]:
+    """Return what the publisher's own list says of the files, and keep it beside them.
+
+    Without one, the sums that ship with this package are all there is.
+    """
+    target = Path(pup.abspath) / _published.LIST
+    part, ours = part_of(target), dict(pup.registry)
+    remove(part)
+    try:
+        with Progress(name, 1, None, echo, shown=False) as progress:
+            downloads.complete(f"{pup.base_url}{_published.LIST}", part, progress)
+    except DataNotFoundError:
+        return {}
+    theirs = {file: sum_ for file, sum_ in _published.publishers(part).items() if file in ours}
+    if theirs:
+        os.replace(part, target)
+        same = sum(ours[file] == sum_ for file, sum_ in theirs.items())
+        echo(f"{name}: the publisher's list names {len(theirs)} of {len(ours)} files, {same} of "
+             "them with the sums of this book")  # fmt: skip
+    remove(part)
+    return theirs
+
+
+def _missing(folder: Path, known: Mapping[str, Sequence[str]], echo: Callable) -> list[str]:
     """Return the files that are not there, or are there with another content."""
     missing = []
-    for file, expected in listed.items():
+    for file, expected in known.items():
         path = folder / file
-        if path.exists() and cache.sha256(path) == expected:
+        if path.exists() and cache.sha256(path) in expected:
             remove(part_of(path))
             continue
         if path.exists():
@@ -121,23 +151,22 @@ def _missing(folder: Path, listed: Mapping[str, str], echo: Callable) -> list[st
 
 
 def _fetch_files(
-    name: str, pup: pooch.Pooch, missing: list[str], echo: Callable, patience: Patience
+    name: str, pup: pooch.Pooch, missing: list[str], downloads: Downloads, echo: Callable
 ) -> None:
     # Its own lines, one for each file, would break the bar.
     pooch.get_logger().setLevel(logging.WARNING)
     parts = {file: part_of(Path(pup.abspath) / file) for file in missing}
     there = {file: part.stat().st_size for file, part in parts.items() if part.exists()}
-    with Downloads(patience) as downloads:
-        sizes = [downloads.size(pup.get_url(file)) for file in missing]
-        total, done = None if None in sizes else sum(sizes), sum(there.values())
-        check_room(_registry.card(name).title, Path(pup.abspath), max(0, (total or 0) - done))
-        going_on = f", {shown_size(done)} of it are there" if there else ""
-        size = f" ({shown_size(total)}{going_on})" if total is not None else ""
-        echo(f"{name}: {len(missing)} of {len(pup.registry)} files are fetched{size}")
-        with Progress(name, len(missing), total, echo, done) as progress:
-            for file in missing:
-                _fetch_file(name, pup, file, downloads, progress)
-                progress.file()
+    sizes = [downloads.size(pup.get_url(file)) for file in missing]
+    total, done = None if None in sizes else sum(sizes), sum(there.values())
+    check_room(_registry.card(name).title, Path(pup.abspath), max(0, (total or 0) - done))
+    going_on = f", {shown_size(done)} of it are there" if there else ""
+    size = f" ({shown_size(total)}{going_on})" if total is not None else ""
+    echo(f"{name}: {len(missing)} of {len(pup.registry)} files are fetched{size}")
+    with Progress(name, len(missing), total, echo, done) as progress:
+        for file in missing:
+            _fetch_file(name, pup, file, downloads, progress)
+            progress.file()
 
 
 def _fetch_file(
@@ -168,7 +197,7 @@ def _fetch_file(
                 found=f"{found} ({size} bytes), twice",
                 expected=f"{expected}. {_published.source(name)}",
                 do=f"check the network, then {AGAIN}; if it stays so, look whether the publisher "
-                f"has a new version: {pup.base_url}SHA256SUMS.txt",
+                f"has a new version: {pup.base_url}{_published.LIST}",
             )
         progress.say(f"{file}: its sum is wrong; it is fetched once more from its start")
     pup.fetch(file, downloader=lambda _, target, __: os.replace(part, target))
