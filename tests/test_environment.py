@@ -136,7 +136,7 @@ def test_no_file_of_the_set_names_an_index(root: Path) -> None:
 
 def test_the_package_brings_its_tables(root: Path) -> None:
     text = (root / "pyproject.toml").read_text()
-    assert '"*" = ["*.csv", "*.toml"]' in text
+    assert '"*" = ["*.csv", "*.toml", "*.txt"]' in text
 
 
 def test_caches_of_tools_are_no_pages(root: Path) -> None:
