@@ -102,8 +102,9 @@ def test_one_fault_of_many_subjects_is_one_line(copy):
 def test_an_altered_file_of_an_open_set_is_told_by_its_sum(copy, monkeypatch):
     folder = copy("eegmat", real=True)
     names = [path.name for path in folder.glob("*.edf")]
-    sums = {name: check.cache.sha256(folder / name) for name in names} | {"Subject09_1.edf": "0"}
-    monkeypatch.setattr(_published, "sums", lambda name: sums)
+    sums = {name: (check.cache.sha256(folder / name), "1") for name in names}
+    sums["Subject09_1.edf"] = ("0",)
+    monkeypatch.setattr(_published, "accepted", lambda name, folder: sums)
     path = folder / "Subject01_2.edf"
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1

@@ -165,10 +165,10 @@ def _files(name: str, folder: Path, twin: dict | None, echo: Callable[[str], Non
          )  # fmt: skip
     if missing:
         wrong.append(f"{', '.join(missing)}: no files")
-    sums = {} if twin else _published.sums(name)
+    sums = {} if twin else _published.accepted(name, folder)
     if sums:
         found = {file: cache.sha256(folder / file) for file in sums if (folder / file).is_file()}
-        other = [file for file, digest in found.items() if digest != sums[file]]
+        other = [file for file, digest in found.items() if digest not in sums[file]]
         echo(f"  sums         {len(found) - len(other)} of {len(found)} files are as listed, "
              f"{len(sums) - len(found)} of the list are not here. {_published.source(name)}"
              )  # fmt: skip
