@@ -313,6 +313,23 @@ def test_every_truncation_is_one_message(tmp_path):
     refused(tmp_path)
 
 
+@pytest.mark.parametrize(("position", "flip"), [(144, 4), (240, 1), (240, 255)])
+def test_a_byte_that_crashes_scipy_is_one_message(tmp_path, position, flip):
+    path = write(tmp_path)
+    broken = bytearray(path.read_bytes())
+    broken[position] ^= flip
+    path.write_bytes(broken)
+    assert "do: " in refused(tmp_path)
+    write(tmp_path)
+    assert len(read(tmp_path)) == 16
+
+
+def test_more_than_a_subject_of_the_set_has_is_one_message(tmp_path, monkeypatch):
+    write(tmp_path)
+    monkeypatch.setattr(amigos, "MOST_BYTES", 10**6)
+    refused(tmp_path, "too large to be one of this set", "at most 1000000 bytes", "0.1 GB", "do: ")
+
+
 def test_one_subject_is_in_memory_at_a_time(tmp_path):
     write(tmp_path, "P01")
     write(tmp_path, "P02").write_bytes(b"")

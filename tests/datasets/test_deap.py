@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectbook import datasets, windows
-from affectbook.datasets import _folders, _matlab, _pickles, deap
+from affectbook.datasets import _folders, _matlab, _pickles, _sandbox, deap
 from affectbook.datasets.recording import Recording
 from affectbook.errors import AffectbookError, DataFileError, DataNotFoundError, ParameterError
 
@@ -144,18 +144,23 @@ def test_reads_a_copy_saved_again_by_python_3(tmp_path, protocol):
 
 
 def test_a_subject_is_held_once(tmp_path):
-    """The peak stays under twice the size of the file, with the second subject read, too."""
+    """The peak of both processes is bounded, with the second subject read, too."""
     data = np.zeros((40, 40, 1600))
     for subject in ("s01", "s02"):
         path = deap.write_subject(small(tmp_path), subject, data, content()["labels"])
     del data
+    _sandbox.stop()
     tracemalloc.start()
     try:
         assert sum(1 for _ in deap.read(tmp_path, ["s01", "s02"])) == 80
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1.5 * path.stat().st_size
+    size = path.stat().st_size
+    assert peak < 0.6 * size, "here are the EEG of one subject, half a float each, and no more"
+    told = Path(f"/proc/{_sandbox._child.pid}/status").read_text()
+    (there,) = (int(line.split()[1]) for line in told.splitlines() if line.startswith("VmHWM"))
+    assert 1024 * there < 1.6 * size + 60e6, "there are the file and its EEG, beside Python"
 
 
 def rated(valence: float, arousal: float) -> Recording:
@@ -223,6 +228,13 @@ def test_a_real_file_must_be_as_large_and_as_long_as_the_set_says(tmp_path):
     moved = tmp_path / "matlab"
     write(moved, content(), Path("s01.mat"))
     refused(moved, "(40, 40, 400)", "(40, 40, 8064)")
+
+
+@pytest.mark.parametrize("path", [PYTHON, Path("s01.mat")], ids=["pickle", "matlab"])
+def test_more_than_a_subject_of_the_set_has_is_one_message(tmp_path, monkeypatch, path):
+    write(small(tmp_path), content(), path)
+    monkeypatch.setattr(deap, "MOST_BYTES", 10**6)
+    refused(tmp_path, path.name, "too large to be one of this set", "at most 1000000", "do: ")
 
 
 @pytest.mark.parametrize("path", [PYTHON, Path("s01.mat")], ids=["pickle", "matlab"])

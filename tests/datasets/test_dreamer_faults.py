@@ -60,6 +60,24 @@ def test_a_truncated_file_is_one_message(tmp_path):
         refused(tmp_path)
 
 
+@pytest.mark.parametrize("position", [644, 660])
+def test_a_byte_that_crashes_scipy_is_one_message(tmp_path, position):
+    """The official file is compressed, and its check sum would show it; a copy need not be."""
+    path = write(tmp_path, [person(0)])
+    top = _dicts(scipy.io.loadmat(path)["DREAMER"])
+    _matlab.save(path, {"DREAMER": top}, compress=False)
+    broken = bytearray(path.read_bytes())
+    broken[position] ^= 0x01
+    path.write_bytes(broken)
+    refused(tmp_path)
+
+
+def test_more_than_the_set_has_is_one_message(tmp_path, monkeypatch):
+    write(tmp_path, [person(0)])
+    monkeypatch.setattr(dreamer, "MOST_BYTES", 1000)
+    refused(tmp_path, "too large to be one of this set", "23 people")
+
+
 def test_whole_numbers_packed_as_matlab_packs_them_are_read(tmp_path):
     """MATLAB writes doubles that are whole numbers as small integers."""
     one = person(0)

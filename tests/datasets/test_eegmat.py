@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,101 @@ def test_a_wrong_edf_file_is_one_message(official, edf, word):
     with pytest.raises(DataFileError) as caught:
         list(eegmat.read(official, ["07"]))
     assert word in str(caught.value) and "Subject07_2.edf" in str(caught.value)
+
+
+def test_a_compact_file_that_declares_what_it_does_not_hold_is_one_message(tmp_path):
+    """A shape of a TB, an array of objects, and zeros that unpack to more than any of the set."""
+    path = tmp_path / "eegmat_60s.npz"
+    write_compact(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+
+    def put(name: str, raw: bytes) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member, content in {**members, name: raw}.items():
+                archive.writestr(member, content)
+
+    raw = members["ecg.npy"]
+    objects = io.BytesIO()
+    np.lib.format.write_array(objects, np.array([[{}]]), allow_pickle=True)
+    huge = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        huge, {"descr": "<i2", "fortran_order": False, "shape": (200, 10**6)}
+    )
+    for content, word in (
+        (raw.replace(b"(4, 15360), ", b"(4, 9**19), "), "ValueError"),
+        (raw.replace(b"(4, 15360)", b"(4, 99999)"), "which it has"),
+        (raw.replace(b"(4, 15360), ", b"(4, -15360),"), "which it has"),
+        (raw.replace(b"'<i2'", b"'<O8'"), "ecg"),
+        (raw[:-2], "which it has"),
+        (raw + b"xx", "which it has"),
+        (objects.getvalue(), "an array of object"),
+        (huge.getvalue() + bytes(10**8), "at most 100000000 bytes"),
+        (huge.getvalue(), "which it has"),
+    ):
+        put("ecg.npy", content)
+        with pytest.raises(DataFileError) as caught:
+            list(eegmat.read(tmp_path, ["00"]))
+        assert word in str(caught.value) and "eegmat_60s.npz" in str(caught.value), word
+        assert caught.value.field == "ecg" and "\n" not in str(caught.value)
+    assert path.stat().st_size < 10**6
+    write_compact(path)
+    assert len(list(eegmat.read(tmp_path, ["00"]))) == 2
+
+
+EDF_FIELDS = {
+    "n_records": slice(236, 244),
+    "seconds": slice(244, 252),
+    "n_signals": slice(252, 256),
+    "header": slice(184, 192),
+    "samples": slice(256 + 216 * 21 + 20 * 8, 256 + 216 * 21 + 21 * 8),  # of the ECG, the last
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [
+        ("n_records", "99999999", "by the records that it counts"),
+        ("n_records", "-1", "number of records"),
+        ("n_records", "many", "number of records"),
+        ("n_records", "", "number of records"),
+        ("n_records", "6_2", "number of records"),
+        ("n_signals", "9999", "by the signals that it counts"),
+        ("n_signals", "-21", "number of signals"),
+        ("n_signals", "lots", "number of signals"),
+        ("n_signals", "0", "channels"),
+        ("header", "99999999", "by the records that it counts"),
+        ("header", "-5632", "length of the header"),
+        ("samples", "99999999", "sampling rate"),
+        ("samples", "1000", "1000 Hz"),
+        ("samples", "250", "250 Hz"),
+        ("samples", "0", "0 Hz"),
+        ("samples", "-500", "samples per record"),
+        ("samples", "fast", "samples per record"),
+        ("seconds", "0.5", "1000 Hz"),
+        ("seconds", "2", "250 Hz"),
+        ("seconds", "0", "length of a record"),
+        ("seconds", "-1", "length of a record"),
+        ("seconds", "nan", "length of a record"),
+        ("seconds", "1e999", "length of a record"),
+        ("seconds", "1e-320", "sampling rate"),
+        ("seconds", "long", "length of a record"),
+    ],
+)
+def test_a_header_that_is_wrong_never_reaches_mne(official, monkeypatch, field, value, word):
+    import mne
+
+    path = official / "Subject07_1.edf"
+    raw = bytearray(path.read_bytes())
+    where = EDF_FIELDS[field]
+    raw[where] = value.encode("ascii").ljust(where.stop - where.start)
+    path.write_bytes(raw)
+    monkeypatch.setattr(mne.io, "read_raw_edf", lambda *a, **k: pytest.fail("mne was called"))
+    with pytest.raises(DataFileError) as caught:
+        list(eegmat.read(official, ["07"]))
+    error, message = caught.value, str(caught.value)
+    assert word in message and "Subject07_1.edf" in message and "\n" not in message
+    assert all((error.field, error.found, error.expected, error.do))
 
 
 @pytest.mark.parametrize("cut", [0, 7, 255, 256, 3000, 5632, 6000, 500_000])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +13,7 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from affectbook.datasets import _matlab
+from affectbook.datasets import _matlab, _sandbox
 from affectbook.errors import DataError, DataFileError
 
 LOOSE = settings(
@@ -69,6 +71,56 @@ def test_declared_bytes_are_those_of_the_arrays(tmp_path, shapes, compress):
     assert held < _matlab.declared_bytes(path) <= held + 64 * len(arrays)
 
 
+def unpacked(tmp_path, position: int, flip: int):
+    """Write a file that is not compressed with one byte changed."""
+    path = _matlab.save(tmp_path / "some.mat", content(), compress=False)
+    broken = bytearray(path.read_bytes())
+    broken[position] ^= flip
+    path.write_bytes(broken)
+    return path
+
+
+def apart(path, **options):
+    return _matlab.apart(_matlab.load, path, **{"most": 10**6, "why": "a test", **options})
+
+
+def test_a_byte_that_crashes_scipy_is_one_message(tmp_path):
+    """What a wrong byte makes SciPy read depends on what lies in memory; one of these crashes."""
+    script = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1])"
+    codes, messages = [], []
+    for position in (296, 372, 376, 616):
+        path = unpacked(tmp_path, position, 0x04)
+        command = [sys.executable, "-c", script, path]
+        codes.append(subprocess.run(command, capture_output=True, check=False).returncode)
+        with pytest.raises(DataFileError) as caught:
+            apart(path)
+        error = caught.value
+        assert all((error.file == path, error.field, error.found, error.expected, error.do))
+        messages.append(str(error))
+    assert min(codes) < 0, "these files are to crash SciPy; find others"
+    assert any("made the process that reads it crash" in message for message in messages)
+
+
+@pytest.mark.parametrize(("position", "flip"), [(163, 4), (239, 2)])
+def test_a_byte_that_makes_scipy_take_all_memory_is_one_message(tmp_path, position, flip):
+    with pytest.raises(DataFileError, match="more memory than a file of its size and kind"):
+        apart(unpacked(tmp_path, position, flip))
+
+
+def test_a_file_that_declares_too_much_is_not_loaded(path, monkeypatch):
+    monkeypatch.setattr(_sandbox, "call", lambda *a, **k: pytest.fail("loaded"))
+    declared = _matlab.declared_bytes(path)
+    with pytest.raises(DataFileError, match=f"found: {declared} bytes; expected: at most 10.*do: "):
+        apart(path, most=10)
+
+
+def test_a_file_of_countless_variables_is_one_message(path):
+    raw = path.read_bytes()[:128]
+    path.write_bytes(raw + np.array([14, 0], "<u4").tobytes() * 20_000)
+    with pytest.raises(DataFileError, match="more than 10000 variables"):
+        _matlab.declared_bytes(path)
+
+
 def test_declared_bytes_unpacks_nothing(tmp_path, monkeypatch):
     path = _matlab.save(tmp_path / "zeros.mat", {"zeros": np.zeros((1000, 1000))})
     assert path.stat().st_size < 20_000
@@ -99,7 +151,7 @@ def test_version_7_3_is_one_message(path):
     raw = path.read_bytes()
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + raw[128:])
     for ask in (_matlab.load, _matlab.declared_bytes):
-        with pytest.raises(DataFileError, match=r"7\.3.*do: "):
+        with pytest.raises(DataFileError, match=r"7\.3.*field: .*found: .*expected: .*do: "):
             ask(path)
 
 
@@ -107,7 +159,7 @@ def test_version_7_3_is_one_message(path):
 def test_another_file_is_one_message(path, raw):
     path.write_bytes(raw)
     for ask in (_matlab.load, _matlab.declared_bytes):
-        with pytest.raises(DataFileError, match=r"some\.mat.*do: "):
+        with pytest.raises(DataFileError, match=r"some\.mat.*field: .*found: .*expected: .*do: "):
             ask(path)
 
 

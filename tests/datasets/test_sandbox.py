@@ -155,8 +155,7 @@ def test_an_answer_cannot_ask_for_objects_or_for_more_memory_than_the_call(liste
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "affbook1", "affbook1" + "\xff" * 8, "x" * 4000,
-             "affbook1\2\0\0\0\0\0\0\0[]", "affbook1\2\0\0\0\0\0\0\0{}",
+    "text", ["", "affbook1" + "\xff" * 8, "x" * 4000, "affbook1\2\0\0\0\0\0\0\0[]",
              'affbook1\x14\0\0\0\0\0\0\0{"arrays": [], "a":1}',
              'affbook1\x17\0\0\0\0\0\0\0{"arrays": [], "log":7}']
 )  # fmt: skip
@@ -164,7 +163,11 @@ def test_an_answer_that_is_none_is_one_message(text):
     refused(function=sandbox_faults.garbage, args=(text,))
 
 
-@pytest.mark.parametrize("how", ["SIGSEGV", "SIGKILL", "SIGABRT", "SIGBUS", "address", "exit"])
+@pytest.mark.parametrize(
+    "how",
+    ["SIGKILL", "address", "exit",
+     *(pytest.param(name, marks=pytest.mark.faults) for name in ("SIGSEGV", "SIGABRT", "SIGBUS"))],
+)  # fmt: skip
 def test_a_crash_is_one_message_and_the_next_call_has_a_new_process(how):
     before = who()
     word = {"address": "SIGSEGV", "exit": "exit status 3"}.get(how, how)

@@ -272,6 +272,23 @@ def test_every_truncation_is_one_message(copy):
     refused(copy, path.name)
 
 
+@pytest.mark.parametrize("name", ["label.mat", "1_20131027.mat"])
+def test_more_than_a_session_of_the_set_has_is_one_message(copy, monkeypatch, name):
+    monkeypatch.setattr(seed, "MOST_BYTES", 10 if name == "label.mat" else 10**5)
+    refused(copy, name, "too large to be one of this set", "a session are estimated")
+
+
+@pytest.mark.parametrize("position", [144, 160, 164])
+def test_a_wrong_byte_of_an_unpacked_session_is_one_message(copy, position):
+    """SciPy writes sessions that are not compressed, so that no check sum shows it."""
+    path = copy / PLACE / "1_20131027.mat"
+    scipy.io.savemat(path, {f"a_eeg{n}": np.full((62, 200), float(n)) for n in range(1, 16)})
+    broken = bytearray(path.read_bytes())
+    broken[position] ^= 0x04
+    path.write_bytes(broken)
+    refused(copy, path.name)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_flipped_byte_never_ends_in_another_error(copy, data):

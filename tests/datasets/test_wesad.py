@@ -265,6 +265,11 @@ ECG = ("signal", "chest", "ECG")
         (replaced(np.full(N, 8), "label"), ["codes [8]", "codes 0 to 7"]),
         (replaced(np.full(N, -1), "label"), ["codes [-1]", "codes 0 to 7"]),
         (replaced(np.arange(N) % 3, "label"), ["codes [0, 1, 2]", "3 amusement, 4 meditation"]),
+        (
+            replaced(np.repeat([1, 2, 3, 0, 4], N // 5), "label"),
+            ["lacks a trial", "found: meditation 1 times;", "meditation 2 times"],
+        ),
+        (replaced(np.tile([1, 2, 3, 4], N // 4), "label"), ["changes all the time", "13999"]),
         (replaced(np.zeros((64 * 18, 1)), "signal", "wrist", "BVP"), ["18.0 s", "20.0 s"]),
         (replaced(np.float64(3.0), "signal", "wrist", "BVP"), ["0.0 s", "20.0 s"]),
         (replaced(7, "signal", "wrist", "BVP"), ["not an array"]),

@@ -131,7 +131,8 @@ def _check_rates(
     """Refuse another sampling rate than that of the set, and a file without the channels."""
     missing = [name for name in ch_names if name not in per_record]
     if missing:
-        raise wrong(path, "channels", ", ".join(per_record)[:200], ", ".join(missing))
+        found = ", ".join(per_record)[:200] or "none"
+        raise wrong(path, "channels", found, ", ".join(missing))
     told = head[244:252].decode("latin1").strip()
     try:
         seconds = float(told) if re.fullmatch(r"[0-9.+eE-]+", told) else math.nan

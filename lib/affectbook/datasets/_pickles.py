@@ -129,6 +129,15 @@ class _Encode(_Name):
         return text.encode("latin1")
 
 
+class _NoBytes(_Name):
+    """Python 3 writes ``b""`` as a call in protocols 0 to 2."""
+
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
 _ADMITTED = {
     "numpy.core.multiarray._reconstruct": _Reconstruct(),
     "numpy._core.multiarray._reconstruct": _Reconstruct(),
@@ -139,6 +148,8 @@ _ADMITTED = {
     "numpy.ndarray": _Name(),
     "numpy.dtype": _MakeDtype(),
     "_codecs.encode": _Encode(),
+    "__builtin__.bytes": _NoBytes(),
+    "builtins.bytes": _NoBytes(),
 }
 
 
@@ -283,12 +294,12 @@ def value_at(content: Any, path: Path, *keys: str) -> Any:
     for depth, key in enumerate(keys):
         if not isinstance(content, dict) or key not in content:
             there = [k[:20] for k in content if isinstance(k, str)][:12] \
-                if isinstance(content, dict) else type(content).__name__  # fmt: skip
+                if isinstance(content, dict) else [type(content).__name__]  # fmt: skip
             raise DataFileError(
                 "an entry is missing",
                 file=path,
                 field=" / ".join(keys[: depth + 1]),
-                found=there,
+                found=" ".join(", ".join(there).split()) or "nothing",
                 expected=key,
                 do=AGAIN,
             )
