@@ -71,9 +71,9 @@ def _each_caught(name: str, folder: Path, files: list[Path], count: int) -> None
 
 
 @pytest.mark.parametrize(
-    "count", [4, pytest.param(100, marks=pytest.mark.faults)], ids=["quick", "all"]
+    ("name", "count"),
+    [("eegmat", 4), *(pytest.param(name, 100, marks=pytest.mark.faults) for name in OPEN)],
 )
-@pytest.mark.parametrize("name", OPEN)
 def test_a_flipped_byte_is_caught_before_parsing(
     name: str, count: int, published: Callable, monkeypatch: pytest.MonkeyPatch
 ):
