@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from affectbook import files, windows
 from affectbook.datasets.card import LabelRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataError, ParameterError
+from affectbook.errors import CacheError, DataError, ParameterError
 
 RULE = LabelRule("calm_stress", ("calm", "stress"), {"calm": "calm", "stress": "stress"}, "two")
 OPEN = (None, None)
@@ -256,6 +256,19 @@ def test_without_a_place_to_keep_them_windows_are_cut_all_the_same(project, monk
     monkeypatch.setattr(windows, "_write", full)
     assert same(known(data), before) and "could not be kept (No space left" in caplog.text
     assert not list(project.iterdir())
+
+
+def test_what_a_reader_cannot_keep_is_not_tried_twice(project, monkeypatch):
+    calls = []
+
+    def full(*_: object) -> None:
+        calls.append(1)
+        raise CacheError("full", file=project / "build" / "cache" / "dreamer", found="no space")
+
+    monkeypatch.setattr(windows, "_write", full)
+    with pytest.raises(CacheError, match="cache/dreamer"):
+        known(both())
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -19,7 +19,7 @@ from affectbook import artefacts, cache
 from affectbook.closure import code_hash
 from affectbook.datasets.card import LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataError, ParameterError
+from affectbook.errors import CacheError, DataError, ParameterError
 from affectbook.files import write_text
 
 Band = tuple[float | None, float | None]
@@ -241,13 +241,16 @@ def make_windows(
         _write(recordings, plan, folder)
 
     try:
-        return _read(cache.folder("cache/windows", told, make), silent=bool(made_now))
-    except OSError as error:
-        log.warning("windows could not be kept (%s); they are cut for this run alone", error)
+        return _read(cache.folder(_KEPT, told, make), silent=bool(made_now))
+    except CacheError as error:
+        if _KEPT not in Path(error.file).as_posix():
+            raise  # it is what the reader keeps, which would fail again
+        log.warning("windows could not be kept (%s); they are cut for this run alone", error.found)
         return _collected(recordings, plan)
 
 
 _CODE = (Path(__file__), Path(artefacts.__file__))
+_KEPT = "cache/windows"
 _X, _Y, _META, _TOLD = "X.f32", "y.npy", "meta.csv", "told.json"
 
 
