@@ -327,7 +327,7 @@ def array_at(content: Any, path: Path, *keys: str) -> np.ndarray:
             "an entry is not an array of numbers",
             file=path,
             field=" / ".join(keys),
-            found=f"{type(error).__name__}: {str(error)[:160]}",
+            found=" ".join(f"{type(error).__name__}: {error}"[:160].split()),
             expected="an array whose bytes fit its shape and type",
             do=AGAIN,
         ) from error

@@ -151,6 +151,8 @@ def read(
     ------
     ParameterError
         If there are no such channels, part or videos.
+    DataError
+        While reading, if too little memory is free for a file.
     DataFileError
         While reading, if a file is not what the card says.
     """

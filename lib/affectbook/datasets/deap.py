@@ -155,6 +155,8 @@ def read(
     ------
     ParameterError
         If there are no such channels (there is no ECG) or no such part.
+    DataError
+        While reading, if too little memory is free for a file.
     DataFileError
         While reading, if a file is not what the card says, or its labels are not those of
         ``participant_ratings.csv``.

@@ -121,6 +121,7 @@ def files_of(folder: Path, subject: str) -> tuple[Path, ...]:
         raise DataNotFoundError(
             f"{TITLE}: files of subject {subject} are missing",
             file=place,
+            field="file names",
             found=found + ("" if labels.is_file() else ", without label.mat"),
             expected=f"its sessions of {', '.join(DATES.get(subject, ()))}, and label.mat",
             do="complete the copy, or leave the subject out with subjects=",
@@ -135,6 +136,8 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
 
     Raises
     ------
+    DataError
+        If too little memory is free to read a file.
     DataFileError, DataNotFoundError
         If a file is missing or not what the card says.
     """

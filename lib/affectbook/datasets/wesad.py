@@ -108,6 +108,8 @@ def read(folder: Path, subjects: Iterable[str]) -> Iterator[Recording]:
 
     Raises
     ------
+    DataError
+        If too little memory is free to read a file.
     DataFileError
         If a file is not what the card says.
     """
