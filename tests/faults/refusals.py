@@ -76,7 +76,7 @@ def refused(
     error, text = caught.value, str(caught.value)
     missing = [part for part in parts if not str(getattr(error, part) or "").strip()]
     assert not missing, f"the message does not say {missing}: {text}"
-    assert "\n" not in text, repr(text)
+    assert text.isprintable(), f"more than one plain line: {text!r}"
     assert len(text.replace(str(folder), "")) <= LONGEST, f"{len(text)} characters: {text}"
     for word in words:
         assert word in text, f"{word!r} is not in: {text}"
