@@ -79,7 +79,7 @@ def test_the_pins_close_over_what_the_dependencies_need(root: Path, pins: dict[s
 
 def test_every_import_is_a_dependency_that_is_named(root: Path) -> None:
     own = {"affectbook", *(path.stem for path in (root / "tests").glob("*.py"))}
-    own |= {path.stem for path in (root / "book" / "_ext").glob("*.py")}
+    own |= {path.stem for path in (root / "book" / "_ext").glob("*.py")} | {"faults"}
     sources = {
         path: path.read_text(encoding="utf-8")
         for folder in ("lib", "tests", "book/_ext")

@@ -263,7 +263,7 @@ def test_what_a_reader_cannot_keep_is_not_tried_twice(project, monkeypatch):
 
     def full(*_: object) -> None:
         calls.append(1)
-        raise CacheError("full", file=project / "build" / "cache" / "dreamer", found="no space")
+        raise CacheError("full", file=project.with_name("dreamer"), found="no space")
 
     monkeypatch.setattr(windows, "_write", full)
     with pytest.raises(CacheError, match="cache/dreamer"):

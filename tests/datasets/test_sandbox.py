@@ -54,7 +54,7 @@ def refused(*words: str, function, args: tuple = (), **limits: float) -> None:
 
 
 def test_another_process_answers_and_stays():
-    args = ["a text \u00e9\n", 3, -2.5, None, True, [1, (2, "x")], Path("/tmp/a b"), ("S2",)]
+    args = ["a text \u00e9\n", 3, -2.5, None, True, [1, (2, "x")], Path("/a b/c"), ("S2",)]
     found, process = ask(sandbox_faults.given, *args)
     assert found == args and [type(one) for one in found[:5]] == [str, int, float, type(None), bool]
     assert isinstance(found[6], type(Path())) and isinstance(found[5][1], tuple)
