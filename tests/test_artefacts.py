@@ -116,3 +116,10 @@ def test_a_trial_of_which_nothing_is_left_goes_without_its_subject(caplog):
     _, _, meta = cut(recording(noise(20)), recording(flat, trial="2"))
     assert meta["trial"].unique().tolist() == ["1"]
     assert "left out: 10 of 20 (S2 10)" in caplog.text
+
+
+def test_many_subjects_are_counted_not_named(caplog):
+    dead = noise(20)
+    dead[0, :200] = 0.0
+    cut(*(recording(dead, f"S{number}") for number in range(20)), recording(noise(20), "S99"))
+    assert "left out: 40 of 210 (20 subjects, 2 to 2 each)" in caplog.text

@@ -16,6 +16,7 @@ STILL_S = 0.5
 """A channel that keeps one value for as long stands still: an electrode off, a signal held."""
 LIMIT_SHARE = 0.1
 """Share of a window that is held at the lowest or highest value of the recording: saturated."""
+MOST_NAMED = 8
 log = logging.getLogger(__name__)
 
 
@@ -136,10 +137,13 @@ class Faults:
             if bad and bad == self._all[subject]:
                 raise self._error(subject, bad, bad)
         if bad := self._bad.total():
-            each = ", ".join(f"{one} {count}" for one, count in self._bad.items() if count)
+            each = {subject: count for subject, count in self._bad.items() if count}
+            told = ", ".join(f"{subject} {count}" for subject, count in each.items())
+            if len(each) > MOST_NAMED:
+                told = f"{len(each)} subjects, {min(each.values())} to {max(each.values())} each"
             log.warning(
                 "windows in which a channel stands still or sits at its limits, left out: "
-                "%d of %d (%s)", bad, self._all.total(), each,
+                "%d of %d (%s)", bad, self._all.total(), told,
             )  # fmt: skip
 
     def _error(self, who: str, bad: int, of: int) -> DataError:

@@ -95,6 +95,7 @@ CARD = Card(
     ),
     citation="koelstra2012deap",
     trials=40,
+    seconds=(60.0, 60.0),
     pitfalls=(
         "There is no ECG. The plethysmograph (Pleth) shows the pulse; it is not an ECG.",
         "The file states no unit: EEG is taken as uV, peripheral channels are given as a.u., each "

@@ -87,6 +87,7 @@ CARD = Card(
     ),
     citation="katsigiannis2018dreamer",
     trials=18,
+    seconds=(65.0, 393.0),
     pitfalls=(
         "Films differ in length; many studies keep the last 60 s (last_s=60), others the whole.",
         "ECG and EEG have different rates: equal numbers of samples are not equal times.",

@@ -59,8 +59,8 @@ CARD = Card(
     licence="ODC-By 1.0: cite Healey and Picard 2005 and Goldberger et al. 2000",
     size="114 MB",
     obtain=(
-        "download https://physionet.org/content/drivedb/1.0.0/ (no login) into "
-        "$AFFECTBOOK_DATA/drivedb"
+        "fetch it with `make data DATASET=drivedb`, from "
+        "https://physionet.org/content/drivedb/1.0.0/ (no login)"
     ),
     citation="healey2005drivedb",
     trials=7,
@@ -71,7 +71,8 @@ CARD = Card(
         "hold the same ECG: as many samples, and the same sum.",
         "Order and time of day are confounded with the road.",
         "The published table's clock starts at the first marker press, not at sample 0.",
-        "5.9 % of the ECG samples of drive05 lie beyond 5 mV.",
+        "5.9 % of the ECG samples of drive05 lie beyond 5 mV. For 219 s of its first highway "
+        "stretch the ECG sits at -10 mV; windows there are left out.",
         "Read with default settings, the ECG is averaged down to the frame rate.",
     ),
 )

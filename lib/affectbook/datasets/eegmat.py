@@ -78,8 +78,8 @@ CARD = Card(
     licence="ODC-By 1.0: cite Zyma et al. 2019 and Goldberger et al. 2000",
     size="184 MB (EDF), 20 MB (compact file)",
     obtain=(
-        "download https://physionet.org/content/eegmat/1.0.0/ (no login) into "
-        "$AFFECTBOOK_DATA/eegmat"
+        "fetch it with `make data DATASET=eegmat`, from "
+        "https://physionet.org/content/eegmat/1.0.0/ (no login)"
     ),
     citation="zyma2019eegmat",
     trials=2,
@@ -89,7 +89,10 @@ CARD = Card(
         "The authors filtered to 0.5-45 Hz with a notch at 50 Hz and removed components by ICA.",
         "Electrodes have their old names: T3 T4 T5 T6 are T7 T8 P7 P8.",
         "Only the last 60 s of rest and the first 60 s of arithmetic are read.",
+        "The last 2 s of rest are padding in all 36 people, zeros for the most part; the minute of "
+        "arithmetic has none. A window that holds some tells its label. Such windows are left out.",
     ),
+    seconds=(60.0, 60.0),
 )
 
 

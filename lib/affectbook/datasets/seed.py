@@ -75,6 +75,7 @@ CARD = Card(
     ),
     citation="zheng2015seed",
     trials=45,
+    seconds=(185.0, 265.0),
     pitfalls=(
         "Labels are the class of the clip, not what the subject felt or reported.",
         "All sessions show the same 15 clips in the same order: a test on another session tests "

@@ -71,6 +71,7 @@ CARD = Card(
     ),
     citation="schmidt2018wesad",
     trials=5,
+    seconds=(300.0, 1400.0),
     pitfalls=(
         "One trial per condition: within a subject, a left-out trial takes its class with it.",
         "Baseline is about twice as long as stress, and stress longer than amusement.",
