@@ -233,12 +233,23 @@ def test_large_windows_stay_on_disk(project, monkeypatch) -> None:
 
 
 def test_what_was_left_out_is_said_each_time(project, caplog) -> None:
-    data = Known([recording(noise(3), trial="short"), recording(noise(20))])
+    other = recording(noise(20), trial="other", condition="stress")
+    data = Known([recording(noise(3), trial="short"), recording(noise(20)), other])
     for _ in range(2):
         caplog.clear()
         known(data)
         assert caplog.text.count("left out: 1") == 1
     assert data.read == 1
+
+
+def test_a_data_set_of_one_class_is_refused(project) -> None:
+    alike = Known([recording(noise(20)), recording(noise(20), subject="S3")])
+    with pytest.raises(DataError) as caught:
+        known(alike)
+    error = caught.value
+    assert error.found == "calm in all of 4 windows" and "at least two of" in error.expected
+    assert all((error.file, error.field, error.do))
+    assert len(known(list(alike)).X) == 4, "recordings at hand may be whatever they are"
 
 
 def test_a_failure_leaves_nothing(project) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def shown(value: object) -> str:
+    """Return text in which line breaks and control codes, as files may hold, are spelt out."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(value))
+
+
 class AffectbookError(Exception):
     """Base of every error that this package raises on purpose."""
 
@@ -41,10 +46,12 @@ class DataError(AffectbookError):
         expected: object = None,
         do: str | None = None,
     ) -> None:
+        what = shown(what)
         self.what, self.file, self.field = what, file, field
         self.found, self.expected, self.do = found, expected, do
         parts = {"file": file, "field": field, "found": found, "expected": expected, "do": do}
-        details = "; ".join(f"{name}: {part}" for name, part in parts.items() if part is not None)
+        told = {name: shown(part) for name, part in parts.items() if part is not None}
+        details = "; ".join(f"{name}: {part}" for name, part in told.items())
         super().__init__(f"{what} [{details}]" if details else what)
 
 

@@ -125,6 +125,20 @@ def _spread(starts: np.ndarray, per_trial: int | None) -> np.ndarray:
     return starts[np.linspace(0, len(starts) - 1, per_trial).round().astype(int)]
 
 
+def _check_classes(y: np.ndarray, rule: LabelRule | RatingRule, dataset: str) -> None:
+    """Refuse labels that are all alike: whatever is trained on them scores 100 %."""
+    found = np.unique(y)
+    if len(found) == 1 < len(rule.classes):
+        raise DataError(
+            "all windows are of one class",
+            file=f"the recordings of {dataset} that were read",
+            field=f"label rule {rule.name}",
+            found=f"{rule.classes[found[0]]} in all of {len(y)} windows",
+            expected=f"at least two of {', '.join(rule.classes)}",
+            do="read more subjects or trials, or take another label rule",
+        )
+
+
 def _describe(recording: Recording, starts: np.ndarray, n_times: int, sfreq: float) -> pd.DataFrame:
     """Return the rows of `meta` for the windows of one recording."""
     return pd.DataFrame(
@@ -220,7 +234,7 @@ def make_windows(
         If `seconds`, `overlap`, `sfreq` or `per_trial` make no window, or `label_rule` names none.
     DataError
         If no recording gives a window, recordings differ in channels, a sample is not a number,
-        or nothing can be used of a subject.
+        nothing can be used of a subject, or all windows of a data set are of one class.
     """
     if isinstance(label_rule, str):
         if not hasattr(recordings, "rule"):
@@ -241,12 +255,14 @@ def make_windows(
         _write(recordings, plan, folder)
 
     try:
-        return _read(cache.folder(_KEPT, told, make), silent=bool(made_now))
+        found = _read(cache.folder(_KEPT, told, make), silent=bool(made_now))
     except CacheError as error:
         if _KEPT not in Path(error.file).as_posix():
             raise  # it is what the reader keeps, which would fail again
         log.warning("windows could not be kept (%s); they are cut for this run alone", error.found)
-        return _collected(recordings, plan)
+        found = _collected(recordings, plan)
+    _check_classes(found.y, label_rule, recordings.name)
+    return found
 
 
 _CODE = (Path(__file__), Path(artefacts.__file__))

@@ -57,8 +57,8 @@ BAD = {
     "parent": {"../evil.edf": b"x"},
     "parent inside": {"set/../../evil.edf": b"x"},
     "parent at the end": {"set/..": b"x"},
-    "absolute": {"/tmp/affectbook_evil.edf": b"x"},
-    "two slashes": {"//tmp/affectbook_evil.edf": b"x"},
+    "absolute": {"/affectbook_evil.edf": b"x"},
+    "two slashes": {"//affectbook_evil.edf": b"x"},
     "backslashes": {"..\\..\\evil.edf": b"x"},
     "drive": {"C:\\evil.edf": b"x"},
     "link": _link("set/link.edf", "/etc/passwd"),
@@ -77,7 +77,7 @@ def test_a_member_that_leaves_the_folder(bad: str, beside: bool, folder: Path, t
     before = contents(tmp_path)
     refused(lambda: _unpack(archive, folder), names="set.zip")
     assert contents(tmp_path) == before
-    assert not Path("/tmp/affectbook_evil.edf").exists()
+    assert not Path("/affectbook_evil.edf").exists()
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
 

@@ -14,8 +14,9 @@ from faults.refusals import read, refused
 from faults.twins import FIRST
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from affectbook import evaluate, protocols
+from affectbook import datasets, evaluate, protocols, windows
 from affectbook.datasets import deap, eegmat, wesad
+from affectbook.datasets.card import LabelRule
 from affectbook.errors import AffectbookError
 
 Copy = Callable[..., Path]
@@ -273,13 +274,12 @@ def test_a_class_that_one_subject_alone_has(protocol: str):
     assert len(_evaluate(both, protocol).predictions)
 
 
-@pytest.mark.parametrize("protocol", [*HONEST, *PUBLISHED])
-def test_one_class_in_all_folds_is_no_score(protocol: str):
-    """A rule that leaves one class everywhere: no class is missing, and nothing is to be told."""
-    trials = [(f"S{n}", f"a{trial}", 1, 12) for n in range(4) for trial in range(3)]
-    with pytest.raises(AffectbookError) as caught:
-        done = _evaluate(trials, protocol)
-        right = (done.predictions["y_true"] == done.predictions["y_pred"]).mean()
-        pytest.fail(f"{protocol} gave a score: {right:.0%}")
-    assert "fold" in str(caught.value)
-    assert "class" in str(caught.value)
+def test_one_class_everywhere_is_refused_before_any_fold(copy: Copy):
+    """A rule that leaves one class: no class is missing in any fold, and nothing is to be told."""
+    folder, card = copy("wesad"), wesad.CARD
+    only = LabelRule("only", ("a", "b"), {"baseline": "a", "other": "b"}, "one class here")
+    error = refused(lambda: windows.make_windows(
+        datasets.load("wesad", folder), 5, 0, 128, label_rule=only))  # fmt: skip
+    assert "one class" in error.what and "only" in error.field
+    assert len(windows.make_windows(
+        datasets.load("wesad", folder), 5, 0, 128, label_rule=card.label_rules[0]).X)  # fmt: skip

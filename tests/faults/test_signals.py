@@ -163,7 +163,7 @@ def _native(name: str, recording: Recording) -> float:
 FAULTS = {
     "flat at zero": lambda sfreq: held(lambda row: 0.0, sfreq),
     "flat at its mean": lambda sfreq: held(lambda row: float(np.float32(row.mean())), sfreq),
-    "at its upper limit": lambda sfreq: held(lambda row: row.max() * 1.5, sfreq),
+    "at its upper limit": lambda sfreq: held(lambda row: row.max() * 1.4, sfreq),
     "clipped in bursts": in_bursts,
 }
 

@@ -19,7 +19,7 @@ from affectbook.datasets._folders import find_root, readable
 from affectbook.datasets._registry import names
 from affectbook.datasets.card import Card, LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataFileError, DataNotFoundError, ParameterError
+from affectbook.errors import DataFileError, DataNotFoundError, ParameterError, shown
 
 __all__ = [
     "Card", "LabelRule", "RatingRule", "Recording", "Recordings", "card", "channels", "check_tier",
@@ -163,7 +163,8 @@ def _tell_strays(name: str, folder: Path) -> None:
     with readable(name, folder):
         strays = _folders.strays(name, folder)
     if strays:
-        some = ", ".join(strays[:5]) + (f" and {len(strays) - 5} more" if len(strays) > 5 else "")
+        more = f" and {len(strays) - 5} more" if len(strays) > 5 else ""
+        some = ", ".join(map(shown, strays[:5])) + more
         told = card(name).title, len(strays), some
         log.warning("%s: files that are no part of it are ignored: %d (%s)", *told)
 

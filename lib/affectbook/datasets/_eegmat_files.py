@@ -103,6 +103,7 @@ def _checked_size(path: Path, subject: str, ch_names: Sequence[str]) -> int:
                 expected = f"{256 * (n_signals + 1)} bytes or more, by the signals that it counts"
                 raise wrong(path, "size", f"{size} bytes", expected)
             labels, per_record = _signals(path, stream, n_signals)
+            _check_limits(path, stream, labels, ch_names)
     except OSError as error:
         raise wrong(path, "the whole file", _said(error), "a file that may be read") from error
     _check_rates(path, head, dict(zip(labels, per_record, strict=True)), ch_names)
@@ -123,6 +124,22 @@ def _signals(path: Path, stream: BinaryIO, n_signals: int) -> tuple[list[str], l
     labels = [stream.read(16).decode("latin1").strip() for _ in range(n_signals)]
     stream.seek(256 + 216 * n_signals)  # behind the other descriptions of the signals
     return labels, [_count(path, "samples per record", stream.read(8)) for _ in range(n_signals)]
+
+
+def _check_limits(
+    path: Path, stream: BinaryIO, labels: Sequence[str], ch_names: Sequence[str]
+) -> None:
+    """Refuse a channel whose physical limits are not two numbers: MNE would read another scale."""
+    stream.seek(256 + 104 * len(labels))  # behind labels, transducers and units
+    low, high = ([stream.read(8).decode("latin1").strip() for _ in labels] for _ in range(2))
+    for label, least, most in zip(labels, low, high, strict=True):
+        try:
+            apart = float(least) != float(most) and math.isfinite(float(least) - float(most))
+        except ValueError:
+            apart = False
+        if label in ch_names and not apart:
+            found = f"{least!r} and {most!r} in {label}"
+            raise wrong(path, "physical limits", found, "two different numbers")
 
 
 def _check_rates(

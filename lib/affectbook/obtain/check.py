@@ -16,7 +16,7 @@ from affectbook import artefacts, cache, datasets, features
 from affectbook.datasets import _folders, _licence, _plausible, _published, _registry
 from affectbook.datasets.card import Card, LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import DataError, DataFileError
+from affectbook.errors import DataError, DataFileError, shown
 
 BEATS_PER_MINUTE = (35.0, 180.0)
 """Lowest and highest heart rate of a subject that is believed, the median of the trials."""
@@ -174,7 +174,8 @@ def _files(name: str, folder: Path, twin: dict | None, echo: Callable[[str], Non
              )  # fmt: skip
         wrong += [f"{file}: not the listed SHA-256" for file in other]
     if strays := _folders.strays(name, folder):
-        echo(f"  ignored      {len(strays)} files that are no part of it: {', '.join(strays[:5])}")
+        echo(f"  ignored      {len(strays)} files that are no part of it: "
+             f"{', '.join(map(shown, strays[:5]))}")  # fmt: skip
     if module.CARD.tier == "licensed" and not twin:
         known = _licence.confirmed(name, folder)
         echo(f"  licence      {'accepted' if known else 'not accepted yet; a run asks for it'}")
@@ -219,7 +220,8 @@ def _some(names: list[str]) -> str:
 def _short(error: DataError) -> str:
     """Return what is wrong in one line, without what can be done about it."""
     where = f"{Path(str(error.file)).name}, " if error.file else ""
-    return f"{error.what} ({where}{error.field}: found {error.found}, expected {error.expected})"
+    told = f"{error.what} ({where}{error.field}: found {error.found}, expected {error.expected})"
+    return shown(told)
 
 
 def _faults(card: Card, seen: Seen, kind: str, real: bool) -> Iterable[str]:
@@ -283,6 +285,6 @@ class _Notes(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = record.getMessage()
+        line = shown(record.getMessage())
         if line not in self.lines and "no part of it are ignored" not in line:
             self.lines.append(line)
