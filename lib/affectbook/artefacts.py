@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 
+from affectbook.datasets import _stretches
 from affectbook.datasets.recording import Recording
 from affectbook.errors import DataError
 
@@ -38,16 +39,8 @@ def still(signal: np.ndarray, sfreq: float) -> np.ndarray:
     least = max(2, round(STILL_S * sfreq))
     found = np.zeros(signal.shape, bool)
     for row, told in zip(signal, found, strict=True):
-        # A stretch of `least` samples holds two neighbours of this coarser grid: rarely are any
-        # two equal, and only then every sample is looked at.
-        coarse = row[:: least // 2]
-        if not (coarse[1:] == coarse[:-1]).any():
-            continue
-        edges = np.flatnonzero(row[1:] != row[:-1]) + 1
-        bounds = np.concatenate([[0], edges, [len(row)]])
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-            if stop - start >= least:
-                told[start:stop] = True
+        for start, stop in _stretches.held(row, least):
+            told[start:stop] = True
     return found
 
 

@@ -10,6 +10,7 @@ is not there. The writer of the EDF files, which makes the simulated twin, stand
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from affectbook import files, simulate
+from affectbook.datasets import _stretches
 from affectbook.datasets._eegmat_files import EDF_SFREQ, TITLE, array_of, check_edf, read_edf, wrong
 from affectbook.datasets._folders import mark_twin
 from affectbook.datasets.card import Card, LabelRule
@@ -25,6 +27,8 @@ from affectbook.datasets.recording import Recording
 from affectbook.errors import ParameterError
 
 SECONDS = 60
+STILL_S = 0.5
+_EDGE = 11  # half the length of the resampler's filter, in samples that it gives out
 CONDITIONS = ("rest", "arithmetic")
 COMPACT = "eegmat_60s.npz"
 STEPS = (-32768, 32767)  # what the compact file can hold; it cuts off there
@@ -210,12 +214,25 @@ def _from_edf(path: Path, kind: _Kind, condition: str) -> np.ndarray:
     """Return 60 s of one EDF file, ``(n_chans, n_times)`` in whole steps of the kind."""
     volts = read_edf(path, kind.edf_names)
     n_times = round(SECONDS * kind.sfreq)
-    whole = resample_poly(volts * kind.per_volt, kind.up, kind.down, axis=-1)
+    recorded = volts * kind.per_volt
+    whole = resample_poly(recorded, kind.up, kind.down, axis=-1)
+    _hold(whole, recorded, kind.up / kind.down)
     if whole.shape[-1] < n_times:
         found = f"{whole.shape[-1] / kind.sfreq:.1f} s"
         raise wrong(path, "length", found, f"{SECONDS} s or more")
     cut = whole[:, -n_times:] if condition == "rest" else whole[:, :n_times]
     return np.clip(np.rint(cut), *STEPS)
+
+
+def _hold(resampled: np.ndarray, recorded: np.ndarray, ratio: float) -> None:
+    """Keep a channel still where it stands still as recorded: resampled, it ripples by a step.
+
+    `_EDGE` samples on each side stay as they are, where the resampler reaches beyond the stretch.
+    """
+    least = round(STILL_S * EDF_SFREQ)
+    for row, out in zip(recorded, resampled, strict=True):
+        for start, stop in _stretches.held(row, least):
+            out[math.ceil(start * ratio) + _EDGE : math.floor(stop * ratio) - _EDGE] = row[start]
 
 
 # What the two parts of the study do, in the words of the simulation.
