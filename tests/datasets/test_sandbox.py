@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,7 +171,8 @@ def test_an_answer_that_is_none_is_one_message(text):
 )  # fmt: skip
 def test_a_crash_is_one_message_and_the_next_call_has_a_new_process(how):
     before = who()
-    word = {"address": "SIGSEGV", "exit": "exit status 3"}.get(how, how)
+    word = {"address": "SIGSEGV", "exit": "exit status 3",
+            "SIGKILL": "SIGKILL, with which a system ends what takes"}.get(how, how)  # fmt: skip
     refused("crash", f"an end with {word}", function=sandbox_faults.crash, args=(how,))
     assert who() != before
 
@@ -356,6 +358,40 @@ def test_a_process_that_cannot_be_started_is_one_message(monkeypatch):
     for broken in ("/nowhere/python", "/bin/true"):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", broken)
-            with pytest.raises(DataFileError, match="do: "):
+            with pytest.raises(DataFileError, match=r"did not start .*do: see what"):
                 who()
     assert who()
+
+
+def test_an_answer_that_is_there_counts_however_late_it_is():
+    """As after a stop with Ctrl-Z, while the other process went on."""
+    ours, theirs = os.pipe()
+    _sandbox_wire.send(theirs, {"answer": 7, "log": []})
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as stream:
+        head, _ = _sandbox._received(SimpleNamespace(stdout=stream), 0, -1.0, FILE)
+    assert head["answer"] == 7
+
+
+def test_a_working_folder_that_was_deleted(tmp_path, monkeypatch):
+    _sandbox.stop()
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.syspath_prepend("")
+    (tmp_path / "gone").rmdir()
+    assert who()
+
+
+def test_a_process_that_does_not_end_is_left(monkeypatch):
+    """One that waits for a disk that is gone cannot be ended; nobody waits for it."""
+
+    def wait(seconds: float) -> None:
+        raise subprocess.TimeoutExpired("it", seconds)
+
+    _sandbox.stop()
+    pipe = SimpleNamespace(close=lambda: None)
+    child = SimpleNamespace(stdin=pipe, stdout=pipe, kill=lambda: None, wait=wait)
+    monkeypatch.setattr(_sandbox, "_child", child)
+    _sandbox.stop()
+    assert who()
+    _sandbox.stop()

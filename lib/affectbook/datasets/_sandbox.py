@@ -31,6 +31,7 @@ from affectbook.errors import DataError, DataFileError
 
 START_S = 120.0
 """Seconds that starting the process may take; it takes about 0.2."""
+_GONE_S = 5.0
 AGAIN = "get the file again from the publisher and compare its size"
 _PACKAGES = ("affectbook",)
 _PIPE_SIZE = 1031, 2**20  # F_SETPIPE_SZ of Linux: fewer turns between the two processes
@@ -95,7 +96,8 @@ def stop() -> None:
             with contextlib.suppress(OSError):
                 stream.close()
         child.kill()
-        child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a disk that is gone
+            child.wait(_GONE_S)
 
 
 def _after_fork() -> None:
@@ -142,7 +144,7 @@ def _started(file: Path) -> subprocess.Popen:
     if _child is not None and _child.poll() is None:
         return _child
     stop()
-    paths = [os.path.abspath(path) for path in sys.path]
+    paths = [os.path.normpath(os.path.join(_folder(), path)) for path in sys.path]
     own = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
            "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # fmt: skip
     try:
@@ -156,14 +158,17 @@ def _started(file: Path) -> subprocess.Popen:
             process_group=0,  # an interrupt of the keyboard is for this process
         )
     except (OSError, ValueError) as error:
-        raise _failed(file, f"{type(error).__name__}: {error}") from error
+        raise _unstarted(file, f"{type(error).__name__}: {error}") from error
     with contextlib.suppress(ImportError, OSError):
         import fcntl
 
         fcntl.fcntl(_child.stdout, *_PIPE_SIZE)
-    head, _ = _received(_child, 0, START_S, file)
+    try:
+        head, _ = _received(_child, 0, START_S, file)
+    except DataFileError as error:
+        raise _unstarted(file, error.found) from error
     if head.get("ready") is not True:
-        raise _failed(file, "it sends no sign that it is ready")
+        raise _unstarted(file, "it sends no sign that it is ready")
     return _child
 
 
@@ -176,8 +181,8 @@ def _received(
 
     def fill(view: memoryview) -> None:
         while view:
-            left = until - time.monotonic()
-            if left <= 0 or not poll.poll(1000 * left):
+            # What has come counts also if it is late: this process may have been stopped.
+            if not poll.poll(max(0.0, 1000 * (until - time.monotonic()))):
                 raise TimeoutError
             count = os.readv(handle, [view])
             if not count:
@@ -252,16 +257,31 @@ def _too_slow(seconds: float, file: Path) -> DataFileError:
 
 def _ended(child: subprocess.Popen, file: Path) -> DataFileError:
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(5)
+        child.wait(_GONE_S)
     code = child.returncode
-    how = f"exit status {code}"
+    how, do = f"exit status {code}", AGAIN
     if code is not None and code < 0:
         how = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    if how == "SIGKILL":
+        how += ", with which a system ends what takes the last of its memory"
+        do = f"close other programs and run again, or {AGAIN}"
     return _fault(
         file,
         "the file made the process that reads it crash",
         f"an end with {how}",
         "a whole file that can be read",
+        do,
+    )
+
+
+def _unstarted(file: Path, found: str) -> DataFileError:
+    return DataFileError(
+        "the file was not read, since the process that reads files did not start",
+        file=file,
+        field="the process",
+        found=found,
+        expected="one that imports this package",
+        do=f"see what `{sys.executable} -P -m {__name__}` says; make the environment again",
     )
 
 
