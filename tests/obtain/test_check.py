@@ -66,7 +66,8 @@ def test_a_benign_folder_is_as_the_card_says_in_one_screen(copy, name):
         assert names and f"rate         {kind}" in text
 
 
-def test_what_is_not_there_is_said_and_how_to_do_without(copy):
+def test_what_is_not_there_is_said_and_how_to_do_without(copy, monkeypatch):
+    monkeypatch.setattr(wesad, "CARD", dataclasses.replace(wesad.CARD, seconds=None))
     folder = copy("wesad", real=True)
     lines, error = told("wesad", folder)
     missing = [
@@ -97,6 +98,20 @@ def test_one_fault_of_many_subjects_is_one_line(copy):
     wrong = lines[lines.index("Missing or wrong:") + 1 :]
     assert all("unit of subject" in line and "look like uV" in line for line in wrong)
     assert "allow_missing" not in error.do, "nobody would be left"
+
+
+def test_all_who_have_a_fault_are_advised_to_be_left_out_and_nobody_else(copy, monkeypatch):
+    """Also where a line has no room for all of them, and a number in it looks like a subject."""
+    there = eegmat.CARD.subjects
+
+    def subject(name: str, folder: Path, subject: str, real: bool) -> tuple[check.Seen, list[str]]:
+        return check.Seen(), ["trials last 20 to 28 s (expected 60 s)"] if subject < "10" else []
+
+    monkeypatch.setattr(eegmat, "subjects_in", lambda folder: there)
+    monkeypatch.setattr(check, "_subject", subject)
+    lines, error = told("eegmat", copy("eegmat"))
+    assert "  00, 01, 02, 03, 04, 05, 06, 07 ...: trials last 20 to 28 s (expected 60 s)" in lines
+    assert error.do.endswith(f"-p allow_missing {','.join(there[:10])}")
 
 
 def test_an_altered_file_of_an_open_set_is_told_by_its_sum(copy, monkeypatch):

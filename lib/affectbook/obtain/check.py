@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,11 +114,11 @@ def check(name: str, root: str | Path | None = None, echo: Callable[[str], None]
     card, folder = datasets.card(name), datasets.find_root(name, root)
     twin = _folders.twin_of(folder)
     echo(f"{card.title}: {'simulated twin' if twin else card.tier} data in {folder}")
-    wrong = _files(name, folder, twin, echo)
+    wrong, missing = _files(name, folder, twin, echo)
     notes = _Notes()
     logging.getLogger("affectbook").addHandler(notes)
     try:
-        seen, of_subjects = _subjects(name, folder, twin)
+        seen, of_subjects, faulty = _subjects(name, folder, twin)
     finally:
         logging.getLogger("affectbook").removeHandler(notes)
     _tell(seen, card.label_rules[0], echo)
@@ -132,18 +132,19 @@ def check(name: str, root: str | Path | None = None, echo: Callable[[str], None]
         echo(f"  {line}")
     if len(wrong) > MOST_LINES:
         echo(f"  and {len(wrong) - MOST_LINES} more")
-    raise _summary(card, folder, _registry.module(name).subjects_in(folder), wrong)
+    left = set(_registry.module(name).subjects_in(folder)) - faulty
+    raise _summary(card, folder, wrong, {*missing, *faulty} if left else set())
 
 
-def _summary(card: Card, folder: Path, there: Sequence[str], wrong: list[str]) -> DataFileError:
-    """Return the one message for what is missing or wrong."""
+def _summary(card: Card, folder: Path, wrong: list[str], without: Collection[str]) -> DataFileError:
+    """Return the one message for what is missing or wrong, and which subjects to do without."""
     again = f"`make data DATASET={card.name}`"
     do = f"{again} fetches what is missing or wrong" if card.tier == "open" else \
         f"get these files again from the publisher ({again} says how)"  # fmt: skip
-    words = {word.strip(",:;") for line in wrong for word in line.split(" (")[0].split()}
-    bad = [subject for subject in card.subjects if subject in words]
-    if bad and set(there) - set(bad):
-        do += f", or do without subjects: -p allow_missing {','.join(bad)}"
+    if without:
+        named = [subject for subject in card.subjects if subject in without]
+        named += sorted(set(without) - set(named))
+        do += f", or do without subjects: -p allow_missing {','.join(named)}"
     return DataFileError(
         f"{card.title}: the folder is not what its card says",
         file=folder,
@@ -154,8 +155,10 @@ def _summary(card: Card, folder: Path, there: Sequence[str], wrong: list[str]) -
     )
 
 
-def _files(name: str, folder: Path, twin: dict | None, echo: Callable[[str], None]) -> list[str]:
-    """Print which subjects and files are there; return what is missing or has a wrong sum."""
+def _files(
+    name: str, folder: Path, twin: dict | None, echo: Callable[[str], None]
+) -> tuple[list[str], list[str]]:
+    """Print which subjects and files are there; return what is wrong, and who is missing."""
     module, wrong = _registry.module(name), []
     there = module.subjects_in(folder)
     expected = tuple(twin["subjects"]) if twin else module.expected_in(folder)
@@ -179,11 +182,11 @@ def _files(name: str, folder: Path, twin: dict | None, echo: Callable[[str], Non
     if module.CARD.tier == "licensed" and not twin:
         known = _licence.confirmed(name, folder)
         echo(f"  licence      {'accepted' if known else 'not accepted yet; a run asks for it'}")
-    return wrong
+    return wrong, missing
 
 
-def _subjects(name: str, folder: Path, twin: dict | None) -> tuple[Seen, list[str]]:
-    """Read every subject that is there; return what was seen, and what is wrong with whom."""
+def _subjects(name: str, folder: Path, twin: dict | None) -> tuple[Seen, list[str], set[str]]:
+    """Read every subject that is there; return what was seen, what is wrong, and with whom."""
     all_, wrong, hearts = Seen(), {}, []
     there = _registry.module(name).subjects_in(folder)
     for subject in tqdm(there, name, unit="subject", disable=not sys.stderr.isatty()):
@@ -197,7 +200,7 @@ def _subjects(name: str, folder: Path, twin: dict | None) -> tuple[Seen, list[st
     lines = [f"{_some(who)}: {fault}" for fault, who in wrong.items()]
     if len(hearts) >= 3 and not wrong:
         lines += [f"all together: {fault}" for fault in _beating(hearts, BEATS_OF_ALL)]
-    return all_, lines
+    return all_, lines, {subject for who in wrong.values() for subject in who}
 
 
 def _subject(name: str, folder: Path, subject: str, real: bool) -> tuple[Seen, list[str]]:
