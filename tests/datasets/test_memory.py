@@ -21,13 +21,16 @@ def group(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**10))
     (tmp_path / "own").write_text("4:memory:/box/inner\n1:cpu,cpuacct:/\n0::/box/inner\n")
 
-    def write(version: int, place: str, most: object, used: int, back: int = 0) -> None:
+    def write(
+        version: int, place: str, most: object, used: int, back: int = 0, twice: int = 0
+    ) -> None:
         folder, limit, use, given = _memory._LAYOUTS["" if version == 2 else "memory"]
         where: Path = tmp_path / "fs" / folder / place
         where.mkdir(parents=True, exist_ok=True)
         (where / limit).write_text(f"{most}\n")
         (where / use).write_text(f"{used}\n")
-        (where / "memory.stat").write_text(f"anon 5\n{given} {back}\nother 1\n")
+        parts = f"{given[0]} {back}\n{given[1]} {twice}\n"
+        (where / "memory.stat").write_text(f"anon 5\n{parts}other 1\n")
 
     return write
 
@@ -46,6 +49,15 @@ def test_the_smallest_limit_of_all_groups_above_holds(group, version):
     assert _memory.free() == 2300
     group(version, "box/inner", 900, 1000)
     assert _memory.free() == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_files_take_in_memory_is_free(group, version):
+    """Else a set that was read twice in a container would be refused the third time."""
+    group(version, "box", 3000, 2900, back=300, twice=2500)
+    assert _memory.free() == 2900
+    group(version, "box", 3000, 2700, back=300, twice=2500)  # the two numbers are read in turn
+    assert _memory.free() == 3000
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# By controller, which is "" in version 2: the folder, its limit, the use, and the part of the use
-# that the kernel gives back.
+# By controller, which is "" in version 2: the folder, its limit, the use, and the parts of the use
+# that the kernel gives back. Files that were read twice are "active", and given back as well.
 _LAYOUTS = {
-    "": ("", "memory.max", "memory.current", "inactive_file"),
-    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
+    "": ("", "memory.max", "memory.current", ("inactive_file", "active_file")),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+               ("total_inactive_file", "total_active_file")),
+}  # fmt: skip
 
 
 def free() -> int:
@@ -39,7 +40,7 @@ def _in_groups() -> list[int]:
     return [left for left in found if left is not None]
 
 
-def _left(place: Path, limit: str, use: str, given_back: str) -> int | None:
+def _left(place: Path, limit: str, use: str, given_back: tuple[str, ...]) -> int | None:
     """Return the bytes left in one group, or None where it has no limit."""
     try:
         most = (place / limit).read_text(encoding="ascii").strip()
@@ -47,7 +48,7 @@ def _left(place: Path, limit: str, use: str, given_back: str) -> int | None:
             return None
         used = int((place / use).read_text(encoding="ascii"))
         stat = (line.split() for line in (place / "memory.stat").read_text("ascii").splitlines())
-        back = sum(int(value) for name, value in stat if name == given_back)
-        return max(int(most) - used + back, 0)
+        back = sum(int(value) for name, value in stat if name in given_back)
+        return max(int(most) - max(used - back, 0), 0)
     except (OSError, ValueError):
         return None
