@@ -71,9 +71,10 @@ def test_open_sets_and_twins_need_nothing(project, folder):
         _licence.require(name, folder)
     _folders.mark_twin(folder, ["S2"], effect=1, fingerprint=1, seed=0)
     _licence.require("wesad", folder)
-    (folder / "TWIN.json").write_text("{}")
-    with pytest.raises(DataFileError, match="mark of a simulated twin"):
-        _licence.require("wesad", folder)
+    for damaged in ("{}", "[" * 100_000):
+        (folder / "TWIN.json").write_text(damaged)
+        with pytest.raises(DataFileError, match="mark of a simulated twin"):
+            _licence.require("wesad", folder)
 
 
 def test_a_confirmation_is_for_one_set_in_one_folder(project, folder, tmp_path, monkeypatch):

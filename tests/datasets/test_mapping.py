@@ -162,7 +162,9 @@ def test_a_wrong_value_is_one_message_with_its_key(name, key, value, tmp_path):
 
 @BOTH
 @pytest.mark.parametrize(
-    "text", [b"path = ", b"path", b"a = 1\na = 2", b"\xff\xfe", b"sfreq = nan"]
+    "text",
+    [b"path = ", b"path", b"a = 1\na = 2", b"\xff\xfe", b"sfreq = nan", b"a = " + b"[" * 10_000],
+    ids=range(6),
 )
 def test_a_mapping_that_cannot_be_read_is_one_message(name, text, tmp_path):
     (tmp_path / "mapping.toml").write_bytes(text)

@@ -157,7 +157,7 @@ def twin_of(folder: Path) -> dict | None:
         if not (isinstance(subjects, list) and all(isinstance(s, str) for s in subjects)):
             raise ValueError("subjects are not a list of names")
         return {key: content[key] for key in ("effect", "fingerprint", "seed", "subjects")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataFileError(
             "the mark of a simulated twin cannot be read",
             file=mark,

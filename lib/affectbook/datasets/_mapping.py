@@ -160,7 +160,7 @@ class Layout:
             content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise self._unmapped(path) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             found = f"{type(error).__name__}: {str(error)[:160]}"
             raise self.wrong(path, "the whole file", found, "a file in TOML") from error
         for key in sorted([*content, *self.keys], key=self.keys.__contains__):  # unknown ones first
