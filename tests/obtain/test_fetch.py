@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 from tiny_server import Server
 
 from affectbook import datasets
@@ -204,6 +205,24 @@ def test_a_refusal_is_told_at_once(
     error = refused(kind, get)
     assert error.found.startswith(str(status)) and error.field == "HTTP status"
     assert len(server.gets) == 1 and not (tmp_path / "drivedb").exists()
+
+
+def test_an_answer_without_tls_is_refused_where_tls_was_asked_for(
+    server: Server, quick: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = requests.Session.request
+
+    def led_astray(session: object, method: str, url: str, **options: object) -> object:
+        answer = ask(session, method, url.replace("https:", "http:"), **options)
+        hop = SimpleNamespace(url=url)
+        return SimpleNamespace(**vars(answer) | {"history": [hop], "close": answer.close})
+
+    monkeypatch.setattr(requests.Session, "request", led_astray)
+    address = server.url.replace("http:", "https:")
+    options = {"registry": server.registry, "patience": quick}
+    error = refused(DataError, lambda: fetch.fetch("drivedb", tmp_path / "x", address, **options))
+    assert error.field == "redirection" and error.found.startswith("http://")
+    assert not (tmp_path / "x").exists()
 
 
 def test_errors_of_the_server_that_pass_are_waited_out(

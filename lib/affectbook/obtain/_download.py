@@ -131,6 +131,7 @@ class Downloads:
             method, url, headers=headers, stream=True, timeout=waits, allow_redirects=True
         )
         self._reached = True
+        _check_way(url, answer)
         return answer
 
     def _wait(self, failures: int, url: str, error: Exception) -> None:
@@ -229,6 +230,23 @@ def _discard(part: Path, progress: Progress) -> int:
     progress.bytes(-_size(part))
     remove(part)
     return 0
+
+
+def _check_way(url: str, answer: requests.Response) -> None:
+    """Refuse an answer that came without TLS where TLS was asked for: a list of sums needs it."""
+    way = [one.url for one in (*answer.history, answer)]
+    open_ = [one for one in way if not one.lower().startswith("https:")]
+    if not (url.lower().startswith("https:") and open_):
+        return
+    answer.close()
+    raise DataError(
+        "the server leads to an address that is not protected",
+        file=url,
+        field="redirection",
+        found=open_[0][:200],
+        expected="https all the way",
+        do=f"check whether this network asks for a login first; then {AGAIN}",
+    )
 
 
 def _check_status(url: str, answer: requests.Response) -> None:
