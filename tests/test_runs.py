@@ -241,13 +241,13 @@ def test_a_confirmed_licence_reaches_the_kernel(tiny: TinyProject, real_wesad: P
     refused = tiny.runs("run", "tiny")
     assert refused.returncode == 2 and refused.stdout == "" and refused.stderr.count("\n") == 1
 
-    def run(answer: str) -> tuple[int, str]:
+    def run(answer: str, **how: float) -> tuple[int, str]:
         command = [sys.executable, "-m", "affectbook.runs", "run", "tiny", "--force"]
-        return on_a_terminal(command, typing(answer), folder=tiny.root)
+        return on_a_terminal(command, typing(answer), folder=tiny.root, **how)
 
     status, shown = run("no\n")
     assert status == 2 and "was not accepted" in shown and not kept.exists()
-    status, shown = run("\x03")
+    status, shown = run("\x03", again_s=1.0)
     assert status == 130 and "Interrupted" in shown and "Traceback" not in shown
     assert "Running" not in shown and not kept.exists()
     status, shown = run("wesad\n")

@@ -190,7 +190,7 @@ def test_an_interrupt_ends_it_and_confirms_nothing(project, folder, how):
         else:
             os.kill(child, signal.SIGINT)
 
-    status, shown = on_a_terminal(command(project, folder), interrupt)
+    status, shown = on_a_terminal(command(project, folder), interrupt, again_s=1.0)
     assert status == 130 and "Traceback" not in shown
     assert not (project / "data").exists()
 
