@@ -111,6 +111,18 @@ def test_a_subject_of_whom_nothing_is_left_is_one_message():
     assert all((error.field, error.expected))
 
 
+def test_the_channels_that_show_nothing_are_named():
+    """So that a reader with one dead electrode can do without it, not without the person."""
+    signal = noise(20, n_chans=3)
+    signal[1], signal[2, 320:384] = 0.0, 0.0
+    with pytest.raises(DataError) as caught:
+        cut(recording(signal))
+    assert caught.value.field == "channels (C1 in 10, C2 in 1)"
+    assert "allow_missing=S2, read other channels" in caught.value.do
+    found = artefacts.unusable_by_channel(signal, SFREQ, np.array([0, 300]), np.array([64, 364]))
+    assert found.tolist() == [[False, False], [True, True], [False, True]]
+
+
 def test_a_trial_of_which_nothing_is_left_goes_without_its_subject(caplog):
     flat = np.zeros((1, 1280), np.float32)
     _, _, meta = cut(recording(noise(20)), recording(flat, trial="2"))

@@ -65,13 +65,20 @@ def unusable(signal: np.ndarray, sfreq: float, start: np.ndarray, stop: np.ndarr
     numpy.ndarray
         ``(n_windows,)`` bool.
     """
-    bad = np.zeros(len(start), bool)
-    for row, stands in zip(signal, still(signal, sfreq), strict=True):
+    return unusable_by_channel(signal, sfreq, start, stop).any(axis=0)
+
+
+def unusable_by_channel(
+    signal: np.ndarray, sfreq: float, start: np.ndarray, stop: np.ndarray
+) -> np.ndarray:
+    """Tell as `unusable` does, of each channel by itself: ``(n_chans, n_windows)`` bool."""
+    bad = np.zeros((len(signal), len(start)), bool)
+    for row, stands, told in zip(signal, still(signal, sfreq), bad, strict=True):
         if stands.any():
-            bad |= _counted(stands, start, stop) > 0
+            told |= _counted(stands, start, stop) > 0
         limit = _held_at_limit(row)
         if len(start) and limit.sum() >= LIMIT_SHARE * (stop - start).min():
-            bad |= _counted(limit, start, stop) >= LIMIT_SHARE * (stop - start)
+            told |= _counted(limit, start, stop) >= LIMIT_SHARE * (stop - start)
     return bad
 
 
@@ -103,19 +110,23 @@ class Faults:
 
     def __init__(self, rule: str) -> None:
         self._rule, self._bad, self._all = rule, Counter(), Counter()
+        self._channels: dict[str, Counter[str]] = {}
 
-    def count(self, recording: Recording, bad: np.ndarray) -> np.ndarray:
-        """Return `bad`, which windows of a recording show nothing, after counting them.
+    def count(self, recording: Recording, by_channel: np.ndarray) -> np.ndarray:
+        """Return which windows of a recording show nothing in one of its channels; count them.
 
         Raises
         ------
         DataError
             If there are any, under the rule ``"refuse"``.
         """
-        self._all[recording.subject] += len(bad)
-        self._bad[recording.subject] += int(bad.sum())
+        bad, subject = by_channel.any(axis=0), recording.subject
+        self._all[subject] += len(bad)
+        self._bad[subject] += int(bad.sum())
+        counts = zip(recording.ch_names, by_channel.sum(axis=1).tolist(), strict=True)
+        self._channels.setdefault(subject, Counter()).update(dict(counts))
         if self._rule == "refuse" and bad.any():
-            raise self._error(f"{recording.subject}, trial {recording.trial}", bad.sum(), len(bad))
+            raise self._error(subject, bad.sum(), len(bad), f", trial {recording.trial}")
         return bad
 
     def tell(self) -> None:
@@ -139,13 +150,16 @@ class Faults:
                 "%d of %d (%s)", bad, self._all.total(), told,
             )  # fmt: skip
 
-    def _error(self, who: str, bad: int, of: int) -> DataError:
+    def _error(self, subject: str, bad: int, of: int, trial: str = "") -> DataError:
+        channels = [(name, n) for name, n in self._channels[subject].most_common() if n]
+        told = ", ".join(f"{name} in {n}" for name, n in channels[:MOST_NAMED])
+        several = len(self._channels[subject]) > 1
         return DataError(
             "a channel stands still or sits at its limits",
-            file=f"the recordings of subject {who}",
-            field="signal",
+            file=f"the recordings of subject {subject}{trial}",
+            field=f"channels ({told})" if several else "signal",
             found=f"{bad} of {of} windows that show nothing",
             expected="a channel that moves",
-            do=f"leave the subject out with allow_missing={who.partition(',')[0]}, or repair the "
-            "file",
-        )
+            do=f"leave the subject out with allow_missing={subject}, "
+            + ("read other channels, " if several else "") + "or repair the file",
+        )  # fmt: skip

@@ -110,12 +110,12 @@ def _ratio(recording: Recording, sfreq: float) -> Fraction:
 
 
 def _unusable(recording: Recording, starts: np.ndarray, plan: _Plan) -> np.ndarray:
-    """Tell which windows, by their first samples at the plan's rate, show nothing."""
+    """Tell by channel which windows, by their first samples at the plan's rate, show nothing."""
     per_sample = recording.sfreq / plan.sfreq
     n_recorded = recording.signal.shape[1]
     first = np.minimum(np.floor(starts * per_sample).astype(int), n_recorded - 1)
     stop = np.minimum(np.ceil((starts + plan.n_times) * per_sample).astype(int), n_recorded)
-    return artefacts.unusable(recording.signal, recording.sfreq, first, stop)
+    return artefacts.unusable_by_channel(recording.signal, recording.sfreq, first, stop)
 
 
 def _spread(starts: np.ndarray, per_trial: int | None) -> np.ndarray:
