@@ -394,6 +394,26 @@ def test_a_zip_of_another_set_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "deap").exists()
 
 
+def test_an_archive_of_many_folders_is_not_searched_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking into one takes some milliseconds, and a wrong archive may have 100 000 of them."""
+    tops: list[str] = []
+    look = archives._needed
+    monkeypatch.setattr(archives, "_MOST_TOPS", 3)
+    monkeypatch.setattr(
+        archives, "_needed", lambda *asked: (tops.append(asked[2]), look(*asked))[1]
+    )
+    many = {f"d{number}/a/b/x.txt": b"" for number in range(50)}
+    archive = made(tmp_path / "a.zip", many)
+    with pytest.raises(DataFileError, match="nothing of WESAD"):
+        archives.for_dataset("wesad", archive, tmp_path / "wesad", echo=lambda _: None)
+    assert len(tops) == 1 + 3 * 3
+    archive = made(tmp_path / "b.zip", many | {"z/S2/S2.pkl": BODY, "z/S2/S2_quest.csv": b""})
+    folder = archives.for_dataset("wesad", archive, tmp_path / "wesad", echo=lambda _: None)
+    assert (folder / "S2" / "S2.pkl").read_bytes() == BODY
+
+
 def test_a_set_with_a_mapping_needs_it_first(tmp_path: Path) -> None:
     archive = made(tmp_path / "a.zip", {"top/S1.csv": b"x", "top/notes.txt": b"x"})
     folder, quiet = tmp_path / "mci", lambda _: None

@@ -36,6 +36,7 @@ _MOST_BYTES = {
     "swell": 30 * 10**9, "wesad": 25 * 10**9,
 }  # fmt: skip
 _DEEPEST = 3  # folders above the files of a set
+_MOST_TOPS = 100  # folders of one depth that are looked into, those with most files first
 _CHUNK = 2**20
 _UNPACKING = ".unpacking-"
 
@@ -298,7 +299,7 @@ def wanted_of(name: str, names: list[str], folder: Path) -> tuple[str, frozenset
     for depth in range(_DEEPEST + 1):
         parts = [one.split("/") for one in names]
         tops = Counter("/".join([*one[:depth], ""]) for one in parts if len(one) > depth)
-        for top, count in tops.items():
+        for top, count in tops.most_common(_MOST_TOPS):
             if count > len(needed):  # else it cannot hold more than what was found above
                 found = _needed(name, names, top, folder)
                 best, needed = (top, found) if len(found) > len(needed) else (best, needed)
