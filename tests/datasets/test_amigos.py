@@ -291,6 +291,13 @@ def test_wrong_content_is_one_message(tmp_path, changed, words):
     assert "do: " in refused(tmp_path, *words)
 
 
+def test_videos_that_were_not_recorded_may_share_a_name(tmp_path):
+    cells = content()
+    data = [*cells["data"][:16], *[NOTHING] * 4]
+    write(tmp_path, data=data, ids=[*amigos.VIDEO_IDS[:16], *[0.0] * 4])
+    assert [one.trial for one in read(tmp_path, videos="all")] == list(amigos.VIDEO_IDS[:16])
+
+
 @pytest.mark.parametrize("name", amigos.CELLS)
 @pytest.mark.parametrize("value", [None, np.ones((1, 20)), "text", np.empty((1, 20), "S1")])
 def test_a_variable_that_is_no_cell_is_one_message(tmp_path, name, value):

@@ -91,7 +91,8 @@ def names_of(path: Path, cells: Mapping[str, np.ndarray]) -> list[str]:
         name = str(one[0]).strip() if one.size == 1 and one.dtype.kind in "Uiu" else ""
         if one.size == 1 and one.dtype.kind == "f":
             name = f"{one[0]:g}"
-        if not name and np.size(data) or name and name in names:
+        # What stands for a video that was not recorded does not matter, such as 0 for each.
+        if np.size(data) and (not name or name in names):
             found = repr(name or str(one.tolist())[:60])
             expected = "an id of its own for each video"
             field = f"VideoIDs, video {video + 1}"
