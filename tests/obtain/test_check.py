@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from affectbook import datasets, runs
-from affectbook.datasets import _folders, _published, deap, eegmat, wesad
+from affectbook.datasets import _folders, _published, deap, dreamer, eegmat, wesad
 from affectbook.errors import DataFileError, DataNotFoundError
 from affectbook.obtain import check
 
@@ -112,6 +112,21 @@ def test_all_who_have_a_fault_are_advised_to_be_left_out_and_nobody_else(copy, m
     lines, error = told("eegmat", copy("eegmat"))
     assert "  00, 01, 02, 03, 04, 05, 06, 07 ...: trials last 20 to 28 s (expected 60 s)" in lines
     assert error.do.endswith(f"-p allow_missing {','.join(there[:10])}")
+
+
+def test_one_damaged_file_of_everybody_is_read_once(tmp_path, monkeypatch):
+    """Each attempt to convert the real one takes minutes, and it holds 23 people."""
+    folder = dreamer.make_twin(
+        tmp_path / "dreamer", subjects=3, baseline_s=1.0, stimulus_s=(1.0, 2.0)
+    )
+    path = folder / "DREAMER.mat"
+    path.write_bytes(path.read_bytes()[:-100])
+    asked, ask = [], check._subject
+    monkeypatch.setattr(check, "_subject", lambda *a, **b: (asked.append(a), ask(*a, **b))[1])
+    lines, error = told("dreamer", folder)
+    wrong = lines[lines.index("Missing or wrong:") + 1 :]
+    assert len(asked) == 1 and len(wrong) == 1 and wrong[0].startswith("  S01, S02, S03: ")
+    assert "allow_missing" not in error.do
 
 
 def test_an_altered_file_of_an_open_set_is_told_by_its_sum(copy, monkeypatch):

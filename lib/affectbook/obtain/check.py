@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from tqdm import tqdm
@@ -188,9 +189,14 @@ def _files(
 def _subjects(name: str, folder: Path, twin: dict | None) -> tuple[Seen, list[str], set[str]]:
     """Read every subject that is there; return what was seen, what is wrong, and with whom."""
     all_, wrong, hearts = Seen(), {}, []
-    there = _registry.module(name).subjects_in(folder)
+    module, failed = _registry.module(name), {}
+    there = module.subjects_in(folder)
     for subject in tqdm(there, name, unit="subject", disable=not sys.stderr.isatty()):
-        seen, faults = _subject(name, folder, subject, real=twin is None)
+        # One file may hold everybody: where nothing can be read of it, once is enough.
+        files = _files_of(module, folder, subject)
+        seen, faults = failed.get(files) or _subject(name, folder, subject, real=twin is None)
+        if files and faults and not seen.trials:
+            failed[files] = seen, faults
         for fault in faults:
             wrong.setdefault(fault, []).append(subject)
         all_.join(seen)
@@ -201,6 +207,14 @@ def _subjects(name: str, folder: Path, twin: dict | None) -> tuple[Seen, list[st
     if len(hearts) >= 3 and not wrong:
         lines += [f"all together: {fault}" for fault in _beating(hearts, BEATS_OF_ALL)]
     return all_, lines, {subject for who in wrong.values() for subject in who}
+
+
+def _files_of(module: ModuleType, folder: Path, subject: str) -> tuple[Path, ...]:
+    """Return the files of a subject, none where the reader will say what is wrong with them."""
+    try:
+        return module.files_of(folder, subject)
+    except DataError:
+        return ()
 
 
 def _subject(name: str, folder: Path, subject: str, real: bool) -> tuple[Seen, list[str]]:
