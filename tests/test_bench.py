@@ -160,6 +160,7 @@ def test_the_process_that_reads_files_is_counted(
 
     monkeypatch.setitem(recordings.CANDIDATES, "starts it", start_it)
     monkeypatch.setattr(files, "project_root", files.project_root)  # `measure` has its own
+    recordings._sandbox.stop()  # what other tests started ends before it is counted
     ended = recordings._ended_children()
     spent, peak_mb, _ = recordings.measure("starts it", tmp_path / "S2.pkl", tmp_path)
     assert recordings._sandbox._child is None

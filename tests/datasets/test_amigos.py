@@ -308,6 +308,7 @@ def test_a_variable_that_is_no_cell_is_one_message(tmp_path, name, value):
     refused(tmp_path, name, "missing" if value is None else "(1, 20) cell")
 
 
+@pytest.mark.faults
 def test_every_truncation_is_one_message(tmp_path):
     path = write(tmp_path)
     whole = path.read_bytes()

@@ -237,6 +237,7 @@ def test_more_than_a_subject_of_the_set_has_is_one_message(tmp_path, monkeypatch
     refused(tmp_path, path.name, "too large to be one of this set", "at most 1000000", "do: ")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("path", [PYTHON, Path("s01.mat")], ids=["pickle", "matlab"])
 def test_every_truncation_is_one_message(tmp_path, path):
     path = write(small(tmp_path), content(n_times=400), path)
@@ -248,6 +249,7 @@ def test_every_truncation_is_one_message(tmp_path, path):
         refused(tmp_path, path.name)
 
 
+@pytest.mark.faults
 def test_a_flipped_byte_never_ends_in_another_error(tmp_path):
     path = write(small(tmp_path), content(n_times=385))
     whole = path.read_bytes()

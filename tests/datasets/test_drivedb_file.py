@@ -122,6 +122,7 @@ def test_a_file_without_permission_is_one_message(folder):
     refused(folder, "PermissionError")
 
 
+@pytest.mark.faults
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_of_a_header_never_ends_in_another_error(folder, at, byte):

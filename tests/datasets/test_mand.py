@@ -227,6 +227,7 @@ def test_a_mapping_that_files_contradict_is_one_message(tmp_path, changes, chann
     refused(tmp_path, *words, channels=channels)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("channels", ["ecg", "eeg"])
 def test_a_file_cut_anywhere_never_ends_in_another_error(tmp_path, channels):
     mand.LAYOUT.copy_template(tmp_path)
@@ -246,6 +247,7 @@ def test_a_file_cut_anywhere_never_ends_in_another_error(tmp_path, channels):
             np.testing.assert_array_equal(first.signal[:, :-1], full.signal[:, : n_times - 1])
 
 
+@pytest.mark.faults
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_flipped_byte_never_ends_in_another_error(tmp_path_factory, data):

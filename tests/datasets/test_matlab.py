@@ -84,6 +84,7 @@ def apart(path, **options):
     return _matlab.apart(_matlab.load, path, **{"most": 10**6, "why": "a test", **options})
 
 
+@pytest.mark.faults
 def test_a_byte_that_crashes_scipy_is_one_message(tmp_path):
     """What a wrong byte makes SciPy read depends on what lies in memory; one of these crashes."""
     script = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1])"
@@ -182,6 +183,7 @@ def test_every_truncation_is_one_message(tmp_path, compress):
                 ask(path)
 
 
+@pytest.mark.faults
 @given(data=st.data())
 @LOOSE
 def test_a_flipped_byte_of_a_packed_file_never_passes_for_other_numbers(tmp_path, data):

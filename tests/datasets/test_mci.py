@@ -283,6 +283,7 @@ def test_a_mapping_that_files_contradict_is_one_message(tmp_path, changes, words
     refused(tmp_path, *words)
 
 
+@pytest.mark.faults
 def test_a_file_cut_anywhere_never_ends_in_another_error(tmp_path):
     mci.LAYOUT.copy_template(tmp_path)
     written(tmp_path)
@@ -299,6 +300,7 @@ def test_a_file_cut_anywhere_never_ends_in_another_error(tmp_path):
             assert sum(r.signal.shape[1] for r in recordings) == n_rows * N
 
 
+@pytest.mark.faults
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_flipped_byte_never_ends_in_another_error(tmp_path_factory, data):

@@ -169,6 +169,7 @@ def test_no_admitted_name_reserves_memory_for_a_shape_in_the_file(tmp_path):
     refused(tmp_path, "an entry is missing")
 
 
+@pytest.mark.faults
 def test_every_truncation_is_one_message(tmp_path, wesad_ecg, wesad_label):
     path = write(tmp_path, official(wesad_ecg, wesad_label))
     whole = path.read_bytes()
@@ -182,6 +183,7 @@ def test_every_truncation_is_one_message(tmp_path, wesad_ecg, wesad_label):
     refused(tmp_path, "goes on after its end")
 
 
+@pytest.mark.faults
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -202,6 +204,7 @@ def test_a_flipped_byte_never_ends_in_another_error(tmp_path, wesad_ecg, wesad_l
         assert all(np.isfinite(r.signal).all() and r.condition for r in recordings)
 
 
+@pytest.mark.faults
 def test_every_byte_of_the_structure_may_be_wrong(tmp_path, wesad_ecg, wesad_label):
     """Flip each byte that is not signal, in three ways."""
     path = wesad.write_subject(tmp_path, "S2", wesad_ecg[:2800], wesad_label[::5])

@@ -216,8 +216,6 @@ def test_one_flat_channel_of_several_is_enough(
     copy: Callable[..., Path],
     benign: Callable[[str], tuple[list[Recording], Windows]],
 ):
-    if (name, fault) == ("eegmat", "clipped in bursts"):
-        pytest.skip("its EDF is resampled while it is read, which hides where short bursts began")
     folder, only = copy(name), [FIRST[name]]
     recordings, before = benign(name)
     trial = trial_of(name, recordings)
