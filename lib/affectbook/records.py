@@ -11,7 +11,7 @@ import pandas as pd
 
 from affectbook import papers, results, sweeps
 from affectbook.closure import code_hash
-from affectbook.errors import DataNotFoundError, RunError
+from affectbook.errors import DataNotFoundError, LicenceError, RunError
 from affectbook.files import project_root, write_text
 
 MARK, OTHER = "stale.json", "windows"
@@ -170,7 +170,7 @@ def mark(folder: Path, root: Path | None = None) -> None:
     for cell in papers.get(made["paper"]).SWEEPS[made["sweep"]]:
         try:
             today.add(sweeps.key(made["paper"], cell))
-        except DataNotFoundError:
+        except (DataNotFoundError, LicenceError):
             setting = sweeps.setting_of(made["paper"], cell)
             absent.append(json.dumps(asdict(setting), sort_keys=True))
     before = _marked(folder)
