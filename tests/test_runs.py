@@ -330,7 +330,10 @@ def test_an_interrupt_is_one_line_and_status_130(
     monkeypatch.setattr("affectbook.obtain.fetch.fetch", interrupt)
     assert runs.main(["data", "eegmat"]) == 130
     told = capsys.readouterr()
-    assert told.err == "Interrupted; the same command goes on from what is complete.\n"
+    assert told.err == "Interrupted; the same command goes on where it was.\n"
+    monkeypatch.setattr("affectbook.obtain.check.check", interrupt)
+    assert runs.main(["check-data", "eegmat"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_a_record_is_a_finished_run_under_a_plain_name(tiny: TinyProject) -> None:

@@ -242,6 +242,34 @@ def test_what_was_left_out_is_said_each_time(project, caplog) -> None:
     assert data.read == 1
 
 
+def test_it_is_said_as_well_where_nobody_has_set_logging_up(project, monkeypatch) -> None:
+    other = recording(noise(20), trial="other", condition="stress")
+    data = Known([recording(noise(3), trial="short"), recording(noise(20)), other])
+    heard: list[str] = []
+    last = logging.Handler()
+    last.emit = lambda record: heard.append(record.getMessage())
+    monkeypatch.setattr(logging, "lastResort", last)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for times in (1, 2):
+        known(data)
+        assert len(heard) == times and "left out: 1" in heard[-1]
+
+
+def test_what_was_said_before_a_failure_is_said(project, caplog) -> None:
+    short, bad = recording(noise(3), trial="short"), recording(np.full(2560, np.nan))
+    log = logging.getLogger("affectbook.reader")
+
+    class Telling(Known):
+        def __iter__(self):
+            log.warning("one thing")
+            yield from super().__iter__()
+
+    with pytest.raises(DataError):
+        known(Telling([short, bad]))
+    assert caplog.text.count("one thing") == 1
+    assert logging.getLogger("affectbook").propagate
+
+
 def test_a_data_set_of_one_class_is_refused(project) -> None:
     alike = Known([recording(noise(20)), recording(noise(20), subject="S3")])
     with pytest.raises(DataError) as caught:

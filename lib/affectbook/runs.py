@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ from affectbook.execute import NotebookFailed, execute
 from affectbook.files import project_root, write_text
 
 RESULTS = ("scores.csv", "predictions.csv")
+_RESUMES = ("data", "sweep", "book")
 # What only draws, renders or asks does not decide a score.
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
@@ -126,8 +128,11 @@ def headline(folder: Path, metric: str = "balanced_accuracy") -> str:
 
     rows = results.read_rows(folder / "scores.csv")
     by = ["dataset", "tier", "protocol", "placebo", "estimator", "variant"]
-    scores = [(*key, results.overall(part, metric)) for key, part in rows.groupby(by, sort=False)]
-    table = pd.DataFrame(scores, columns=[*by, metric])
+    scores = [
+        (*key, part["subject"].nunique(), results.overall(part, metric))
+        for key, part in rows.groupby(by, sort=False)
+    ]
+    table = pd.DataFrame(scores, columns=[*by, "subjects", metric])
     return table.to_string(index=False, float_format="{:.3f}".format)
 
 
@@ -284,16 +289,17 @@ def _do_data(arguments: argparse.Namespace) -> None:
     from affectbook import datasets
 
     if not arguments.name:
-        print("name      tier      size")
+        print("name      tier      here  size")
         for name in datasets.names():
             card = datasets.card(name)
-            print(f"{name:<8}  {card.tier:<8}  {card.size}")
+            size = f"size {card.size}" if card.size.startswith("not found") else card.size
+            print(f"{name:<8}  {card.tier:<8}  {_is_here(name):<4}  {size}")
         if arguments.command == "check-data":
             raise ParameterError(
                 "check-data takes the name of a data set: make check-data DATASET=wesad"
             )
         return
-    name = datasets.card(arguments.name).name
+    name = datasets.card(arguments.name.lower()).name
     if arguments.command == "check-data":
         from affectbook.obtain import check
 
@@ -307,6 +313,15 @@ def _do_data(arguments: argparse.Namespace) -> None:
         fetch.fetch(name, arguments.to)
     else:
         print(fetch.instructions(name))
+
+
+def _is_here(name: str) -> str:
+    from affectbook import datasets
+
+    try:
+        return "yes" if datasets.find_root(name) else ""
+    except AffectbookError:
+        return "no"
 
 
 def _tell_stale(found: dict[str, list[str]]) -> None:
@@ -327,8 +342,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     130 if it was interrupted.
     """
+    arguments = _arguments(argv)
     try:
-        _do(_arguments(argv))
+        _do(arguments)
     except (bookbuild.BookFailed, NotebookFailed) as failure:
         print(failure, file=sys.stderr)
         return 2 if getattr(failure, "expected", False) else 1
@@ -336,7 +352,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from what is complete.", file=sys.stderr)
+        # What the kernel was asked last is never answered, and would be reported with a traceback.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        resumes = "; the same command goes on where it was" * (arguments.command in _RESUMES)
+        print(f"Interrupted{resumes}.", file=sys.stderr)
         return 130
     return 0
 

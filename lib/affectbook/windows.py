@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from affectbook import artefacts, cache
 from affectbook.closure import code_hash
 from affectbook.datasets.card import LabelRule, RatingRule
 from affectbook.datasets.recording import Recording
-from affectbook.errors import CacheError, DataError, ParameterError
+from affectbook.errors import AffectbookError, CacheError, DataError, ParameterError
 from affectbook.files import write_text
 
 Band = tuple[float | None, float | None]
@@ -238,7 +239,10 @@ def make_windows(
     """
     if isinstance(label_rule, str):
         if not hasattr(recordings, "rule"):
-            raise ParameterError(f"label_rule {label_rule!r} is a name; hand over the rule itself")
+            raise ParameterError(
+                f"label_rule {label_rule!r} is a name; hand over the rule itself, one of "
+                "datasets.card(name).label_rules"
+            )
         label_rule = recordings.rule(label_rule)
     plan = _Plan(seconds, overlap, sfreq, label_rule, band, per_trial, faulty)
     if not hasattr(recordings, "identity"):
@@ -248,14 +252,8 @@ def make_windows(
         "plan": asdict(plan),
         "code": [code_hash(path) for path in _CODE],
     }
-    made_now: list[Path] = []
-
-    def make(folder: Path) -> None:
-        made_now.append(folder)
-        _write(recordings, plan, folder)
-
     try:
-        found = _read(cache.folder(_KEPT, told, make), silent=bool(made_now))
+        found = _read(cache.folder(_KEPT, told, lambda folder: _write(recordings, plan, folder)))
     except CacheError as error:
         if _KEPT not in Path(error.file).as_posix():
             raise  # it is what the reader keeps, which would fail again
@@ -311,6 +309,9 @@ def _write(recordings: Iterable[Recording], plan: _Plan, folder: Path) -> None:
     """Write windows into a folder, those of one recording in memory at a time."""
     shape, heard, package = [], _Heard(), logging.getLogger("affectbook")
     package.addHandler(heard)
+    # Where nobody has set logging up, Python prints a line only if no handler has heard it: so
+    # nothing is passed on now, and everything is said when the windows are handed out.
+    passes, package.propagate = package.propagate, False
     try:
         with (folder / _X).open("wb") as stream:
 
@@ -321,16 +322,23 @@ def _write(recordings: Iterable[Recording], plan: _Plan, folder: Path) -> None:
             y, meta = _each(recordings, plan, keep)
     finally:
         package.removeHandler(heard)
+        package.propagate = passes
+        if isinstance(sys.exception(), AffectbookError):
+            _say_again(heard.lines)
     np.save(folder / _Y, y)
     meta.to_csv(folder / _META, index=False)
     write_text(folder / _TOLD, json.dumps({"shape": shape, "log": heard.lines}))
 
 
-def _read(folder: Path, silent: bool) -> Windows:
-    """Return what `_write` wrote, and say again what was said when it was cut."""
-    told = json.loads((folder / _TOLD).read_text(encoding="utf-8"))
-    for name, level, line in [] if silent else told["log"]:
+def _say_again(lines: Iterable[Sequence]) -> None:
+    for name, level, line in lines:
         logging.getLogger(name).log(level, line)
+
+
+def _read(folder: Path) -> Windows:
+    """Return what `_write` wrote, and say what there was to say when it was cut."""
+    told = json.loads((folder / _TOLD).read_text(encoding="utf-8"))
+    _say_again(told["log"])
     X = np.memmap(folder / _X, np.float32, "r", shape=tuple(told["shape"]))
     meta = pd.read_csv(
         folder / _META,

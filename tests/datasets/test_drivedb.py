@@ -329,3 +329,14 @@ def test_at_effect_0_the_road_changes_no_sample(tmp_path, short_table, monkeypat
 def test_a_twin_out_of_range_is_one_message(tmp_path, short_table, wrong, word):
     with pytest.raises(ParameterError, match=word):
         drivedb.make_twin(tmp_path, **wrong)
+
+
+def test_half_of_a_labelled_record_is_a_missing_subject(tmp_path, short_table):
+    drivedb.make_twin(tmp_path, subjects=2)
+    (tmp_path / "TWIN.json").unlink()
+    assert datasets.subjects("drivedb", tmp_path) == ("drive05", "drive06")
+    (tmp_path / "drive06.hea").unlink()
+    with pytest.raises(DataNotFoundError, match="missing are drive06"):
+        datasets.load("drivedb", tmp_path)
+    (tmp_path / "drive06.dat").unlink()
+    assert datasets.subjects("drivedb", tmp_path) == ("drive05",), "a partial copy may lack it"

@@ -111,8 +111,9 @@ def subjects_in(folder: Path) -> tuple[str, ...]:
 
 
 def expected_in(folder: Path) -> tuple[str, ...]:
-    """Return the labelled records that are there; the others are read when they are named."""
-    return tuple(subject for subject in subjects_in(folder) if subject in _table())
+    """Return the labelled records of which a file is there; others are read when they are named."""
+    begun = (one for one in _table() if any(path.is_file() for path in files_of(folder, one)))
+    return tuple(sorted(begun))
 
 
 def files_of(folder: Path, subject: str) -> tuple[Path, ...]:

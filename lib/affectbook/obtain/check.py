@@ -149,9 +149,9 @@ def _summary(card: Card, folder: Path, wrong: list[str], without: Collection[str
     return DataFileError(
         f"{card.title}: the folder is not what its card says",
         file=folder,
-        field=wrong[0].partition(":")[0],
-        found=f"{len(wrong)} faults, listed above" if len(wrong) > 1 else "the fault above",
-        expected="none",
+        field="files and what is in them",
+        found=f"{len(wrong)} faults, listed above" if len(wrong) > 1 else "one fault, listed above",
+        expected="no fault",
         do=do,
     )
 
@@ -177,6 +177,11 @@ def _files(
              f"{len(sums) - len(found)} of the list are not here. {_published.source(name)}"
              )  # fmt: skip
         wrong += [f"{file}: not the listed SHA-256" for file in other]
+        read = {path for subject in there for path in module.files_of(folder, subject)}
+        alone = sorted(path.name for path in read if path.name not in sums)
+        if alone:
+            echo(f"  without sum  {_some(alone)}: read, but in no list; damage is seen, other "
+                 "content is not")  # fmt: skip
     if strays := _folders.strays(name, folder):
         echo(f"  ignored      {len(strays)} files that are no part of it: "
              f"{', '.join(map(shown, strays[:5]))}")  # fmt: skip
