@@ -308,10 +308,10 @@ class _Heard(logging.Handler):
 def _write(recordings: Iterable[Recording], plan: _Plan, folder: Path) -> None:
     """Write windows into a folder, those of one recording in memory at a time."""
     shape, heard, package = [], _Heard(), logging.getLogger("affectbook")
-    package.addHandler(heard)
-    # Where nobody has set logging up, Python prints a line only if no handler has heard it: so
-    # nothing is passed on now, and everything is said when the windows are handed out.
-    passes, package.propagate = package.propagate, False
+    # Nothing is passed on now, and everything is said once when the windows are handed out: where
+    # nobody has set logging up, Python prints a line only if no handler has heard it.
+    before = package.handlers, package.propagate
+    package.handlers, package.propagate = [heard], False
     try:
         with (folder / _X).open("wb") as stream:
 
@@ -321,8 +321,7 @@ def _write(recordings: Iterable[Recording], plan: _Plan, folder: Path) -> None:
 
             y, meta = _each(recordings, plan, keep)
     finally:
-        package.removeHandler(heard)
-        package.propagate = passes
+        package.handlers, package.propagate = before
         if isinstance(sys.exception(), AffectbookError):
             _say_again(heard.lines)
     np.save(folder / _Y, y)
