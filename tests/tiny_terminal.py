@@ -37,6 +37,8 @@ def on_a_terminal(
     child, terminal = pty.fork()
     if child == 0:
         try:
+            # Whoever runs the tests in the background has an interrupt ignored, and so would this.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.chdir(folder or ".")
             os.execve(command[0], list(command), dict(environment or os.environ))
         finally:
