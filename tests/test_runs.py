@@ -106,7 +106,7 @@ def test_a_run_ends_with_page_scores_and_provenance(tiny: TinyProject) -> None:
     done = tiny.runs("run", "tiny", "-p", "seed", "5")
     assert done.returncode == 0, done.stderr
     (folder,) = (tiny.root / "build" / "runs" / "tiny").iterdir()
-    assert re.search(r"tiny +12\.000", done.stdout)
+    assert re.search(r"tiny +\d+ +12\.000", done.stdout)
     assert f"build/runs/tiny/{folder.name}/page.html" in done.stdout
     kept = json.loads((folder / "provenance.json").read_text())
     assert kept["parameters"] == {"seed": 5, "mode": "good"}
@@ -277,7 +277,7 @@ def test_data_lists_the_sets_and_checks_a_name(capsys: pytest.CaptureFixture[str
     assert runs.main(["data"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["name", *datasets.names()]
-    assert re.search(r"^eegmat +open +184 MB", "\n".join(lines), re.MULTILINE)
+    assert re.search(r"^eegmat +open +\w+ +184 MB", "\n".join(lines), re.MULTILINE)
     assert runs.main(["check-data"]) == 2
     told = capsys.readouterr()
     assert told.out.splitlines() == lines and told.err.count("\n") == 1
