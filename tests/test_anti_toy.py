@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from affectbook import evaluate, experiments, files, results
+from affectbook import evaluate, experiments, results
 from affectbook.audit import standard_error
 from affectbook.experiments import Experiment
 from affectbook.papers import hcmnet
 from affectbook.windows import trial_ids
 
 CHANCE = 1 / 3
-
-
-@pytest.fixture(autouse=True)
-def twins_elsewhere(tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make twins outside of the checkout."""
-    folder: Path = tmp_path_factory.mktemp("build")
-
-    def build_dir(*parts: str) -> Path:
-        folder.joinpath(*parts).mkdir(parents=True, exist_ok=True)
-        return folder.joinpath(*parts)
-
-    monkeypatch.setattr(files, "build_dir", build_dir)
 
 
 def across_subjects(effect: float) -> tuple[float, float]:

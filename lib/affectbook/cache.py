@@ -55,7 +55,7 @@ def folder(kind: str, told: object, make: Callable[[Path], None], *, room: int =
     if is_whole(place):
         return place
     with _in_words(place, room):
-        files.build_dir(*kind.split("/"))
+        place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists() or place.is_symlink():
             log.warning("build/%s/%s is damaged; it is made again", kind, place.name)
         _check_room(place, room)
