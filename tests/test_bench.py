@@ -97,6 +97,7 @@ def test_the_alternatives_are_pinned_and_the_book_does_without() -> None:
     assert not any(re.search(rf"^{line.split('==')[0]}\b", book, re.MULTILINE) for line in pinned)
 
 
+@pytest.mark.slow
 def test_each_round_begins_with_another_candidate() -> None:
     order: list[str] = []
     steps = {name: partial(order.append, name) for name in "abc"}

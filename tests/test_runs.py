@@ -35,6 +35,7 @@ def own_library(tiny: TinyProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AFFECTBOOK_RUN_DIR", raising=False)
 
 
+@pytest.mark.slow
 def test_only_what_changed_runs_again(tiny: TinyProject) -> None:
     root = tiny.root
     assert execute_changed(root) == ["tiny"]
@@ -94,6 +95,7 @@ def test_a_notebook_that_is_gone_leaves_the_book(tiny: TinyProject) -> None:
     assert not list((tiny.root / "build" / "executed" / "notebooks").iterdir())
 
 
+@pytest.mark.slow
 def test_the_book_command_fails_with_status_1(tiny: TinyProject) -> None:
     tiny.write_notebook(["1 / 0"])
     done = tiny.runs("book")
@@ -336,6 +338,7 @@ def test_an_interrupt_is_one_line_and_status_130(
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+@pytest.mark.slow
 def test_a_record_is_a_finished_run_under_a_plain_name(tiny: TinyProject) -> None:
     empty = tiny.runs("record", "nowhere", "first")
     assert empty.returncode == 2
@@ -382,6 +385,7 @@ def test_nothing_is_rendered_when_no_page_changed(
     assert len(rendered) == 2
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_book_wait_for_each_other(tiny: TinyProject) -> None:
     lock = tiny.root / "build" / ".lock"
     lock.parent.mkdir()

@@ -482,7 +482,11 @@ def by_hand(rule: datasets.LabelRule | datasets.RatingRule, one: datasets.Record
     return int(value > float(threshold) or (relation == ">=" and value == float(threshold)))
 
 
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", [
+    # 62 channels of a whole session take as long as all others together.
+    pytest.param(name, marks=pytest.mark.slow) if name == "seed" else name
+    for name in datasets.names()
+])  # fmt: skip
 def test_a_twin_of_each_set_becomes_windows(project, name):
     card, sfreq = datasets.card(name), 64
     twin = datasets.prepare(name, "simulated", subjects=2)

@@ -116,6 +116,7 @@ def mappings(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
+@pytest.mark.faults
 @settings(max_examples=30, deadline=None)
 @given(said=mappings())
 def test_whatever_the_mapping_says_is_read_as_it_was_written(tmp_path_factory, said):

@@ -25,6 +25,7 @@ def _runs() -> dict[str, tuple[int, int]]:
     return contents(folder) if folder.exists() else {}
 
 
+@pytest.mark.faults
 def test_check_data_of_a_damaged_file(copy: Copy):
     """The quick part: a truncated pickle. Its benign twin is the last test of this file."""
     folder = real(copy("wesad"))
