@@ -129,7 +129,7 @@ def headline(folder: Path, metric: str = "balanced_accuracy") -> str:
     rows = results.read_rows(folder / "scores.csv")
     by = ["dataset", "tier", "protocol", "placebo", "estimator", "variant"]
     scores = [
-        (*key, part["subject"].nunique(), results.overall(part, metric))
+        (*key, len({*part["subject"]} - {"all"}), results.overall(part, metric))
         for key, part in rows.groupby(by, sort=False)
     ]
     table = pd.DataFrame(scores, columns=[*by, "subjects", metric])
