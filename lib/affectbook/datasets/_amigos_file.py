@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from affectbook.datasets import _matlab
-from affectbook.errors import DataFileError
+from affectbook.datasets import _matlab, _refusal
 
 TITLE = "AMIGOS"
+_wrong = functools.partial(_refusal.wrong, TITLE)
 SFREQ = 128.0
 START = 640
 """Samples of baseline before a stimulus."""
@@ -158,14 +159,3 @@ def _numbers(path: Path, field: str, cell: object, n_columns: int) -> np.ndarray
     if cell.ndim != 2 or cell.shape[1] != n_columns:
         raise _wrong(path, field, f"{cell.shape}", f"(n, {n_columns})", "wrong shape")
     return cell
-
-
-def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    return DataFileError(
-        f"{TITLE}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
-from affectbook.datasets import _pickles
-from affectbook.errors import DataFileError
+from affectbook.datasets import _pickles, _refusal
 
 TITLE = "DEAP"
+wrong = functools.partial(_refusal.wrong, TITLE)
 SFREQ = 128.0
 RATINGS = ("valence", "arousal", "dominance", "liking")
 N_TRIALS, N_CHANS, N_TIMES = 40, 40, 8064
@@ -68,15 +69,3 @@ def _arrays(path: Path, twin: bool) -> tuple[np.ndarray, np.ndarray]:
         found, expected = f"{labels.shape} {labels.dtype}", f"({N_TRIALS}, {len(RATINGS)}) numbers"
         raise wrong(path, "labels", found, expected, "wrong shape or type")
     return data, labels.astype(float)  # MATLAB packs whole numbers into small integers
-
-
-def wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    """Return the error for a file that is not what the card says."""
-    return DataFileError(
-        f"{TITLE}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )

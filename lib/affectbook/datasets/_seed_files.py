@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from affectbook.errors import DataFileError
+from affectbook.datasets import _refusal
 
 TITLE = "SEED"
+wrong = functools.partial(_refusal.wrong, TITLE)
 FOLDER = "Preprocessed_EEG"
 # Dates of the three sessions of each subject, in order.
 DATES = {
@@ -87,15 +89,3 @@ def _subject_of(place: Path, person: str, dated: Mapping[str, Path]) -> str | No
     if not possible:
         log.info("SEED: files of %r have dates of no subject; they are ignored", person)
     return possible[0] if possible else None
-
-
-def wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    """Return the error for a file that is not what the card says."""
-    return DataFileError(
-        f"{TITLE}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from affectbook.datasets import _pickles
-from affectbook.errors import DataFileError
+from affectbook.datasets import _pickles, _refusal
 
 TITLE = "WESAD"
+_wrong = functools.partial(_refusal.wrong, TITLE)
 SFREQ = 700.0
 BVP_SFREQ = 64.0
 CODES = {1: "baseline", 2: "stress", 3: "amusement", 4: "meditation"}
@@ -105,14 +106,3 @@ def _check_bvp(path: Path, bvp: np.ndarray, n_times: int) -> None:
     if abs(wrist_s - n_times / SFREQ) > 1.0:
         found, expected = f"{wrist_s:.1f} s", f"{n_times / SFREQ:.1f} s, as the chest"
         raise _wrong(path, "signal / wrist / BVP", found, expected, "wrist and chest do not agree")
-
-
-def _wrong(path: Path, field: str, found: str, expected: str, what: str) -> DataFileError:
-    return DataFileError(
-        f"{TITLE}: {what}",
-        file=path,
-        field=field,
-        found=found,
-        expected=expected,
-        do="get the file again from the publisher, or leave the subject out with subjects=",
-    )
