@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +12,7 @@ import pytest
 from tiny_project import ROOT, TinyProject
 
 from affectbook import figures
+from affectbook.files import project_root
 
 
 @pytest.fixture
@@ -33,3 +35,18 @@ def drawing() -> Iterator[None]:
         figures.theme()
         yield
     plt.close("all")
+
+
+@pytest.fixture
+def real() -> Callable[[str], Path]:
+    """Return the folder of a real data set, or skip the test."""
+
+    def find(name: str) -> Path:
+        places = [os.environ.get("AFFECTBOOK_DATA"), project_root().parent / "shared" / "data"]
+        for place in filter(None, places):
+            base = Path(place) if Path(place).is_absolute() else project_root() / place
+            if (base / name).is_dir():
+                return base / name
+        pytest.skip(f"no real {name} in $AFFECTBOOK_DATA or beside the project")
+
+    return find

@@ -2,29 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-from affectbook.files import project_root
-
-
-@pytest.fixture
-def real() -> Callable[[str], Path]:
-    """Return the folder of a real data set, or skip the test."""
-
-    def find(name: str) -> Path:
-        places = [os.environ.get("AFFECTBOOK_DATA"), project_root().parent / "shared" / "data"]
-        for place in filter(None, places):
-            base = Path(place) if Path(place).is_absolute() else project_root() / place
-            if (base / name).is_dir():
-                return base / name
-        pytest.skip(f"no real {name} in $AFFECTBOOK_DATA or beside the project")
-
-    return find
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from tiny_server import Server, serving
 
-from affectbook.files import project_root
 from affectbook.obtain._download import Patience
 
 
@@ -27,18 +24,3 @@ def server() -> Iterator[Server]:
 def quick() -> Patience:
     """Return patience for a server on this machine."""
     return Patience(retries=2, wait_s=0.0, connect_s=2.0, read_s=2.0)
-
-
-@pytest.fixture
-def real() -> Callable[[str], Path]:
-    """Return the folder of a real data set, or skip the test."""
-
-    def find(name: str) -> Path:
-        places = [os.environ.get("AFFECTBOOK_DATA"), project_root().parent / "shared" / "data"]
-        for place in filter(None, places):
-            base = Path(place) if Path(place).is_absolute() else project_root() / place
-            if (base / name).is_dir():
-                return base / name
-        pytest.skip(f"no real {name} in $AFFECTBOOK_DATA or beside the project")
-
-    return find
