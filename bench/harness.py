@@ -241,7 +241,7 @@ def _work(job: Mapping[str, object], todo: list[Case], rounds: int) -> None:
             steps = {name: partial(one.run, what) for name, one in candidates.items()}
             for row in _rows(interleave(steps, rounds or case.rounds)):
                 more = {"pass": what, "gflop": case.gflop.get(what)}
-                more["products"] = " ".join(f"{k}:{v}" for k, v in products.chosen().items())
+                more["products"] = products.library()
                 print(json.dumps(fixed | more | row), flush=True)
 
 

@@ -162,8 +162,9 @@ def test_what_a_run_leaves_behind(experiment, tmp_path, monkeypatch) -> None:
     folder = experiment.save()
     assert folder == tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
-        "scores.csv", "predictions.csv", "data.json",
+        "scores.csv", "predictions.csv", "data.json", "folds", "progress.log",
     }  # fmt: skip
+    assert len(list((folder / "folds").iterdir())) == 2, "one folder for each evaluation"
     back = results.read_rows(folder / "scores.csv")
     pd.testing.assert_frame_equal(back, experiment.table(), check_dtype=False, rtol=1e-9)
     predictions = pd.read_csv(folder / "predictions.csv")

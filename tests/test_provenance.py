@@ -34,15 +34,15 @@ def test_the_line_names_code_packages_and_machine(tmp_path: Path) -> None:
 
 def test_the_scan_is_named(tmp_path: Path, monkeypatch) -> None:
     root = repository(tmp_path)
-    monkeypatch.setattr(products, "_CHOSEN", {})
+    monkeypatch.delenv(products.VARIABLE, raising=False)
     assert provenance.line(root).endswith("scans by torch")
     assert provenance.collect(root, {"device": "cpu"}, [], 1.0)["scan"] == "torch"
     monkeypatch.setattr(fused, "missing", lambda: None)
     monkeypatch.setattr(fused, "version", lambda package: "2.3.2")
     assert provenance.line(root, "cuda").endswith("scans by mamba-ssm 2.3.2")
     assert provenance.collect(root, {"device": "cuda"}, [], 1.0)["scan"] == "mamba-ssm 2.3.2"
-    monkeypatch.setitem(products._CHOSEN, "linear", "onednn")
-    assert provenance.line(root).endswith("scans by torch, linear by oneDNN")
+    monkeypatch.setenv(products.VARIABLE, "onednn")
+    assert provenance.line(root).endswith("scans by torch, products by oneDNN")
 
 
 def test_packages_are_those_the_project_names_and_that_are_there(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 
 from affectbook.audit import audit, require
 from affectbook.errors import ProtocolError
+from affectbook.folds import Fold, Kept
 from affectbook.models import scaling
 from affectbook.protocols import Protocol
 from affectbook.windows import TRIAL
@@ -61,6 +62,28 @@ def _fit_fold(
     return estimator.fit(X[fit], y[fit], valid=(X[valid], y[valid])), fit, valid
 
 
+def _fold(
+    estimator: BaseEstimator,
+    X: np.ndarray,
+    y: np.ndarray,
+    meta: pd.DataFrame,
+    protocol: Protocol,
+    split: tuple[np.ndarray, np.ndarray],
+    fold: int,
+    seed: int,
+) -> Fold:
+    """Train and test a fresh copy of an estimator on one fold, and audit it."""
+    train, test = split
+    model, inner = seeded(estimator, seed), None
+    if "valid" in inspect.signature(model.fit).parameters:
+        inner = protocol.inner(y, meta, train, seed)
+    model, fitted_on, selected_on = _fit_fold(model, X, y, inner, train)
+    report = audit(train, test, meta, y, fitted_on=fitted_on, selected_on=selected_on)
+    require(report, protocol, fold)
+    history = model.history_frame() if hasattr(model, "history_frame") else None
+    return Fold(model.predict(X[test]), report, history)
+
+
 def evaluate(
     estimator: BaseEstimator,
     X: np.ndarray,
@@ -70,7 +93,7 @@ def evaluate(
     *,
     seed: int = 0,
     folds: int | None = None,
-    on_fold: Callable[[int], None] | None = None,
+    kept: Kept | None = None,
 ) -> Evaluation:
     """Train and test an estimator under a protocol.
 
@@ -90,8 +113,8 @@ def evaluate(
         Of the estimator and of the inner split, one for each fold: `fold_seed`.
     folds
         Run only the first so many folds.
-    on_fold
-        Called with the number of each finished fold, to show progress.
+    kept
+        Where finished folds are kept; those that are there are not made again.
 
     Raises
     ------
@@ -99,27 +122,26 @@ def evaluate(
         If an honest protocol leaks.
     ProtocolError
         If the protocol cannot split these windows. An exception inside a fold is not caught.
+    CacheError
+        If a finished fold cannot be kept.
     """
     predictions, audits, histories = [], [], []
     X = scaling.of_subjects(X, meta["subject"]) if scaling.by_subject(estimator) else X
-    for fold, (train, test) in enumerate(protocol.split(y, meta)):
-        if folds is not None and fold == folds:
-            break
-        model = seeded(estimator, fold_seed(seed, fold))
-        inner = None
-        if "valid" in inspect.signature(model.fit).parameters:
-            inner = protocol.inner(y, meta, train, fold_seed(seed, fold))
-        model, fitted_on, selected_on = _fit_fold(model, X, y, inner, train)
-        report = audit(train, test, meta, y, fitted_on=fitted_on, selected_on=selected_on)
-        require(report, protocol, fold)
-        audits.append({"fold": fold, **vars(report)})
+    splits = list(islice(protocol.split(y, meta), folds))
+    for fold, (train, test) in enumerate(splits):
+        if kept is not None:
+            kept.begin(fold, len(splits))
+        done = None if kept is None else kept.read(fold, train, test)
+        if done is None:
+            own = fold_seed(seed, fold)
+            done = _fold(estimator, X, y, meta, protocol, (train, test), fold, own)
+            done = done if kept is None else kept.write(fold, train, test, done)
+        audits.append({"fold": fold, **vars(done.audit)})
         rows = meta.iloc[test][[*TRIAL, "window"]].copy()
         rows.insert(0, "fold", fold)
-        predictions.append(rows.assign(y_true=y[test], y_pred=model.predict(X[test])))
-        if hasattr(model, "history_frame"):
-            histories.append(model.history_frame().assign(fold=fold))
-        if on_fold is not None:
-            on_fold(fold)
+        predictions.append(rows.assign(y_true=y[test], y_pred=done.y_pred))
+        if done.history is not None:
+            histories.append(done.history.assign(fold=fold))
     if not predictions:
         raise ProtocolError(f"{protocol.name} gave no fold; {protocol.needs}")
     return Evaluation(

@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
-from affectbook import audit, datasets, evaluate, protocols, results, scoring, windows
+from affectbook import (
+    audit,
+    datasets,
+    evaluate,
+    folds,
+    progress,
+    protocols,
+    results,
+    scoring,
+    windows,
+)
 from affectbook.datasets.card import Card, LabelRule
 from affectbook.errors import ParameterError
 from affectbook.files import build_dir, write_text
@@ -87,6 +98,10 @@ class Data:
 
     def content_hash(self) -> str:
         """Return a SHA-256 of windows, labels and `meta`: all that a score is computed from."""
+        return self._content_hash
+
+    @cached_property
+    def _content_hash(self) -> str:
         total = hashlib.sha256(np.ascontiguousarray(self.X).tobytes())
         total.update(self.y.tobytes())
         total.update(self.meta.to_csv(index=False, float_format="%.6f").encode())
@@ -230,7 +245,13 @@ class Experiment:
         if "module__n_outputs" in estimator.get_params():
             estimator = clone(estimator).set_params(module__n_outputs=n_outputs)
         done = evaluate.evaluate(
-            estimator, self.data.X, y, self.data.meta, splitter, seed=self.setting.seed
+            estimator,
+            self.data.X,
+            y,
+            self.data.meta,
+            splitter,
+            seed=self.setting.seed,
+            kept=self._kept(name, estimator, splitter, variant, y),
         )
         context = self.context() | {
             "estimator": name,
@@ -248,6 +269,21 @@ class Experiment:
             self.histories.append(done.histories.assign(**keys, seed=self.setting.seed))
         return done
 
+    def _kept(
+        self,
+        name: str,
+        estimator: BaseEstimator,
+        protocol: protocols.Protocol,
+        variant: str,
+        y: np.ndarray,
+    ) -> folds.Kept | None:
+        """Return where the folds of an evaluation are kept: inside a run only, which has a key."""
+        run = progress.folder()
+        told = (name, variant, estimator, protocol.name, asdict(self.setting), y)
+        key = folds.key(*told, self.data.content_hash()) if run else None
+        what = ", ".join(part for part in (name, variant, protocol.name) if part)
+        return folds.Kept(run, key, what) if key else None
+
     def context(self) -> dict[str, object]:
         """Return what all score rows of these windows have in common."""
         context = {name: getattr(self.setting, name, None) for name in scoring.CONTEXT}
@@ -264,8 +300,7 @@ class Experiment:
 
         `runs` names the folder; in JupyterLab it is ``build/runs/<paper>/interactive``.
         """
-        named = os.environ.get("AFFECTBOOK_RUN_DIR")
-        folder = Path(named) if named else build_dir("runs", self.setting.paper, "interactive")
+        folder = progress.folder() or build_dir("runs", self.setting.paper, "interactive")
         results.write_rows(self.table(), folder / "scores.csv")
         results.write_rows(
             pd.concat(self.predictions, ignore_index=True), folder / "predictions.csv"

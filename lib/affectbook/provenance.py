@@ -73,8 +73,7 @@ def _products() -> str:
     """Return which library did the matrix products of the scans, if it was not torch's BLAS."""
     from affectbook.models import products
 
-    kinds = [kind for kind, library in products.chosen().items() if library != "blas"]
-    return f", {' and '.join(kinds)} by oneDNN" if kinds else ""
+    return "" if products.library() == products.LIBRARIES[0] else ", products by oneDNN"
 
 
 def git(root: Path) -> dict[str, object]:

@@ -17,7 +17,7 @@ from threading import Thread
 
 import pandas as pd
 
-from affectbook import papers, params, provenance, results
+from affectbook import folds, locks, papers, params, progress, provenance, results
 from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
 from affectbook.errors import ParameterError
@@ -38,7 +38,10 @@ _COMPUTING = {
 # ... but for what decides nothing, and for what makes the windows: their content is hashed itself.
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
-    for name in ("datasets", "errors", "files", "results", "scales", "simulate", "windows")
+    for name in (
+        "datasets", "errors", "files", "folds", "progress", "results", "scales", "simulate",
+        "windows",
+    )
 )
 
 
@@ -117,33 +120,54 @@ def _stop_with_parent() -> None:
 
 
 def evaluate(paper: str, cell: Cell, folder: Path) -> float:
-    """Evaluate one cell into a folder of its own; return the seconds it took."""
+    """Evaluate one cell into a folder of its own; return the seconds it took.
+
+    Folds that were finished before the cell was interrupted are not trained again.
+    """
     started = time.monotonic()
-    os.environ["AFFECTBOOK_RUN_KEY"] = folder.name
-    setting = setting_of(paper, cell)
-    experiment = Experiment(setting, load(setting))
-    ANALYSES[cell.analysis](papers.get(paper), experiment, **cell.options)
-    seconds = time.monotonic() - started
-    unfinished = folder.with_name(f".running-{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = folder.with_name(f".unfinished-{folder.name}")
+    with locks.alone(folder.with_name(f".{folder.name}.lock"), f"cell {folder.name}"):
+        unfinished.mkdir(exist_ok=True)
+        os.environ |= {"AFFECTBOOK_RUN_KEY": folder.name, progress.DIR: str(unfinished)}
+        try:
+            setting = setting_of(paper, cell)
+            experiment = Experiment(setting, load(setting))
+            ANALYSES[cell.analysis](papers.get(paper), experiment, **cell.options)
+        finally:
+            del os.environ[progress.DIR]
+            if not (unfinished / folds.FOLDER).is_dir():
+                shutil.rmtree(unfinished)
+        seconds = time.monotonic() - started
+        unfinished.mkdir(exist_ok=True)
+        _write_cell(unfinished, paper, cell, experiment, folder.name, seconds)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.replace(folder)
+    return seconds
+
+
+def _write_cell(
+    target: Path, paper: str, cell: Cell, experiment: Experiment, own: str, seconds: float
+) -> None:
+    """Write tables and provenance of a finished cell; what was only for resuming goes."""
+    shutil.rmtree(target / folds.FOLDER, ignore_errors=True)
+    (target / progress.LOG).unlink(missing_ok=True)
     for table, frames in zip(
         TABLES, (experiment.rows, experiment.predictions, experiment.histories), strict=True
     ):
         if frames:
-            results.write_rows(pd.concat(frames, ignore_index=True), unfinished / table)
+            results.write_rows(pd.concat(frames, ignore_index=True), target / table)
     data = {
-        "dataset": setting.dataset,
-        "tier": setting.tier,
+        "dataset": experiment.setting.dataset,
+        "tier": experiment.setting.tier,
         "sha256": experiment.data.content_hash(),
         "windows": list(experiment.data.X.shape),
     }
     root = project_root()
-    made = provenance.collect(root, asdict(setting), computing_code(root, paper, cell), seconds)
-    told = {"key": folder.name, "analysis": cell.analysis, "options": dict(cell.options)}
-    write_text(unfinished / "made.json", json.dumps(told | {"data": data} | made, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
-    return seconds
+    made = provenance.collect(
+        root, asdict(experiment.setting), computing_code(root, paper, cell), seconds
+    )
+    told = {"key": own, "analysis": cell.analysis, "options": dict(cell.options)}
+    write_text(target / "made.json", json.dumps(told | {"data": data} | made, indent=1) + "\n")
 
 
 def chosen(paper: str, name: str, only: Mapping[str, str]) -> list[Cell]:
