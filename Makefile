@@ -13,6 +13,8 @@ TORCH_INDEX ?=
 # What to run (make run, make sweep), what to keep (make record), which tests (make test) and measurements (make bench).
 PAPER ?=
 SWEEP ?=
+GRID ?=
+SCHEDULER ?=
 ARGS ?=
 RUN ?=
 NAME ?=
@@ -29,13 +31,14 @@ BENCH_VENV := $(VENV)-bench
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help env book run sweep data check-data record check-stale test test-slow faults bench lint notebooks strip lab clean
+.PHONY: help env book run sweep data check-data record confirm check-stale test test-slow faults bench lint notebooks strip lab clean
 
 help: ## list the targets
 	@echo "make <target>"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/\1\t\2/' \
 		| awk -F'\t' '{ printf "  %-11s %s\n", $$1, $$2 }'
-	@echo "Variables: PAPER, ARGS (run); SWEEP (sweep, record); RUN, NAME (record); TESTS (test, test-slow, faults); BENCH, ARGS (bench)"
+	@echo "Variables: PAPER, ARGS (run, sweep); GRID, SCHEDULER (sweep); SWEEP (sweep, record, confirm); RUN, NAME (record)"
+	@echo "           TESTS (test, test-slow, faults); BENCH, ARGS (bench)"
 	@echo "           DATASET (data, check-data); ARCHIVE (data); DATA (run, sweep, record, data, check-data); TORCH_INDEX, PYTHON, VENV (env)"
 
 env: $(STAMP) ## make .venv with the pinned packages (TORCH_INDEX=<address> for a CPU build of torch)
@@ -55,15 +58,15 @@ $(STAMP): constraints.txt requirements.in pyproject.toml
 book: $(STAMP) ## execute what changed and render the book into build/site
 	@$(RUNS) book
 
-run: $(STAMP) ## run a paper with other parameters: make run PAPER=hcmnet ARGS="-p epochs 5"
+run: $(STAMP) ## run a paper with other parameters: make run PAPER=hcmnet ARGS="-p epochs 5" (ARGS=--help: lists them)
 	@$(RUNS) run $(PAPER) $(ARGS)
 
-sweep: $(STAMP) ## make recorded scores, cell by cell: make sweep PAPER=hcmnet SWEEP=ablations ARGS="-p variant pool_strides_8_8_2+no_bissm"
-	@$(RUNS) sweep $(PAPER) $(SWEEP) $(ARGS)
+sweep: $(STAMP) ## run a grid of parameters: make sweep PAPER=hcmnet GRID=grid.yaml (SCHEDULER=tcp://...: on Dask), or the cells of a record: SWEEP=ablations
+	@$(RUNS) sweep $(PAPER) $(SWEEP) $(if $(GRID),--grid "$(GRID)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(ARGS)
 
 # Handed over by the environment, where spaces and quotes in a path do no harm; relative to where make is called.
 ifneq ($(value DATA),)
-run sweep record data check-data: export AFFECTBOOK_DATA := $(if $(filter /% ~%,$(firstword $(value DATA))),,$(CURDIR)/)$(value DATA)
+run sweep record confirm check-stale data check-data: export AFFECTBOOK_DATA := $(if $(filter /% ~%,$(firstword $(value DATA))),,$(CURDIR)/)$(value DATA)
 endif
 data: export AFFECTBOOK_ARCHIVE := $(value ARCHIVE)
 
@@ -75,6 +78,9 @@ check-data: $(STAMP) ## say whether a data set is complete: make check-data DATA
 
 record: $(STAMP) ## keep scores: make record RUN=build/runs/hcmnet/<key> NAME=<name>, or PAPER=hcmnet SWEEP=ablations
 	@$(if $(SWEEP),$(RUNS) record-sweep "$(PAPER)" "$(SWEEP)",$(RUNS) record "$(RUN)" "$(NAME)")
+
+confirm: $(STAMP) ## after a change of code, make some cells of a record again: make confirm PAPER=hcmnet SWEEP=ablations (ARGS="--cells 3")
+	@$(RUNS) confirm "$(PAPER)" "$(SWEEP)" $(ARGS)
 
 check-stale: $(STAMP) ## say which recorded scores are older than the code that makes them
 	@$(RUNS) check-stale

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from tiny_dreamer import empty_project
 from tiny_project import CELLS, ROOT, TinyProject
 from tiny_terminal import on_a_terminal, typing
 
-from affectbook import bookbuild, datasets, runs
+from affectbook import bookbuild, datasets, locks, running, runs
 from affectbook.bookbuild import BookFailed, execute_changed
 from affectbook.datasets import wesad
 from affectbook.errors import RunError
@@ -192,7 +191,7 @@ def test_licensed_data_are_closed_before_anything_starts(
     capsys: pytest.CaptureFixture[str],
     command: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(runs, "execute", refuse_to_start)
+    monkeypatch.setattr("affectbook.execute.execute", refuse_to_start)
     monkeypatch.setattr("affectbook.sweeps.run", refuse_to_start)
     cell = Cell("references", {"dataset": "wesad", "tier": "licensed"})
     monkeypatch.setattr("affectbook.papers.hcmnet.SWEEPS", {"tiny": [cell]})
@@ -267,7 +266,7 @@ def test_a_confirmed_licence_reaches_the_kernel(tiny: TinyProject, real_wesad: P
 def test_a_simulated_run_and_a_sweep_without_licensed_cells_are_not_asked(
     real_wesad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runs, "execute", refuse_to_start)
+    monkeypatch.setattr("affectbook.execute.execute", refuse_to_start)
     monkeypatch.setattr("affectbook.sweeps.run", refuse_to_start)
     monkeypatch.setattr("affectbook.obtain.licence.ask", pytest.fail)
     for command in (["run", "hcmnet", "-p", "dataset", "wesad"], ["sweep", "hcmnet", "ablations"]):
@@ -354,14 +353,14 @@ def test_a_record_is_a_finished_run_under_a_plain_name(tiny: TinyProject) -> Non
 
 
 def test_the_run_key_stands_for_parameters_and_computing_code(root: Path) -> None:
-    code = runs.computing_code(root, "hcmnet")
+    code = running.computing_code(root, "hcmnet")
     names = {path.name for path in code}
     assert {"evaluate.py", "protocols.py", "ssm.py"} <= names
     assert not {"figures.py", "pages.py", "runs.py"} & names
-    one = runs.run_key(root, {"seed": 0, "epochs": None}, code)
-    assert one == runs.run_key(root, {"epochs": None, "seed": 0}, code)
-    assert one != runs.run_key(root, {"seed": 1, "epochs": None}, code)
-    assert one != runs.run_key(root, {"seed": 0, "epochs": None}, code, data="0123")
+    one = running.run_key(root, {"seed": 0, "epochs": None}, code)
+    assert one == running.run_key(root, {"epochs": None, "seed": 0}, code)
+    assert one != running.run_key(root, {"seed": 1, "epochs": None}, code)
+    assert one != running.run_key(root, {"seed": 0, "epochs": None}, code, data="0123")
     assert len(one) == 12
 
 
@@ -387,12 +386,10 @@ def test_nothing_is_rendered_when_no_page_changed(
 
 @pytest.mark.slow
 def test_two_builds_of_one_book_wait_for_each_other(tiny: TinyProject) -> None:
-    lock = tiny.root / "build" / ".lock"
-    lock.parent.mkdir()
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with locks.alone(tiny.root / "build" / ".lock", "this book"):
         second = tiny.start("book")
-        assert second.stdout.readline().startswith("Waiting for another process")
+        told = second.stdout.readline()
+        assert told.startswith(f"Waiting for process {os.getpid()} on ") and "this book" in told
         assert second.poll() is None
     second.communicate()
     assert (tiny.root / "build" / "executed" / "notebooks" / "tiny.ipynb").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -13,13 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-from affectbook import notebook
+from affectbook import attempt, locks, notebook, papers, running
 from affectbook.closure import closure, closure_of, digest
 from affectbook.errors import RunError
-from affectbook.execute import NotebookFailed, execute
+from affectbook.execute import NotebookFailed
 from affectbook.files import sha256, write_text
 
 _PAGES = "affectbook.pages"
@@ -37,7 +36,7 @@ def build(root: Path) -> Path:
     BookFailed
         If a notebook failed or rendering gave a warning.
     """
-    with _alone(root):
+    with locks.alone(root / "build" / ".lock", "this book"):
         executed = execute_changed(root)
         rendered = render(root)
     if not executed and not rendered:
@@ -110,20 +109,6 @@ def render(root: Path) -> bool:
     return True
 
 
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Let one process at a time build the book of a checkout; the next one waits."""
-    path = root / "build" / ".lock"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Waiting for another process that builds this book ...", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _bring_up_to_date(root: Path, source: Path) -> bool:
     output = root / "build" / "executed" / "notebooks" / source.name
     now = {"digest": notebook_digest(root, source), "source": sha256(source)}
@@ -137,13 +122,30 @@ def _bring_up_to_date(root: Path, source: Path) -> bool:
     why = "it, or what it computes with, has changed" if before else "not executed yet"
     print(f"Executing {source.name} ({why}) ...", flush=True)
     started = time.monotonic()
-    failed = root / "build" / "failed" / source.name
     output.unlink(missing_ok=True)
-    execute(source, output, failed)
-    failed.unlink(missing_ok=True)
+    _execute(root, source, output, now["digest"][:12])
     _write(output, notebook.read(output), now)
     print(f"Executed {source.name} in {time.monotonic() - started:.0f} s", flush=True)
     return True
+
+
+def _execute(root: Path, source: Path, output: Path, key: str) -> None:
+    """Execute a notebook of the book; its scores and their provenance are the book's own run."""
+    name, failed = source.stem, root / "build" / "failed" / source.name
+    own = root / "build" / "executed" / "runs" / name
+    unfinished = own.with_name(f".unfinished-{name}-{key}")
+    for other in own.parent.glob(f".unfinished-{name}-*"):
+        if other != unfinished:
+            shutil.rmtree(other)
+    with attempt.attempt(unfinished, key) as made:
+        made.execute(source, output, failed)
+        failed.unlink(missing_ok=True)
+        if (unfinished / running.RESULTS[0]).is_file():
+            values = asdict(papers.get(name).Params()) if name in papers.names() else {}
+            told = {"paper": name, "run_key": key}
+            code = closure(notebook.code(notebook.read(source)), root / "lib")
+            running.write_provenance(root, unfinished, source, values, code, made, told)
+            attempt.finish(unfinished, own)
 
 
 def _graft(source: dict, executed: dict) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from affectbook import errors
@@ -31,15 +31,19 @@ class NotebookFailed(RunError):
         The cell raised one of the package's own errors: the input was wrong, not the code.
     """
 
-    def __init__(self, name: str, where: str, line: str, kept: Path, expected: bool) -> None:
+    def __init__(self, told: str, kept: Path | None, expected: bool) -> None:
         self.expected = expected
-        super().__init__(
-            f"{name} failed in {where}: {line}\nKept up to there: {os.path.relpath(kept)}"
-        )
+        where = f"Kept up to there: {os.path.relpath(kept)}" if kept else "Nothing could be kept."
+        super().__init__(f"{told}\n{where}")
 
 
 def execute(
-    source: Path, output: Path, failed: Path, parameters: Mapping[str, object] | None = None
+    source: Path,
+    output: Path,
+    failed: Path,
+    parameters: Mapping[str, object] | None = None,
+    timeout: int | None = None,
+    where: Callable[[], str] = str,
 ) -> Path:
     """Run the notebook `source` in its own folder and write the executed copy to `output`.
 
@@ -53,31 +57,34 @@ def execute(
         Where the notebook goes instead if a cell fails.
     parameters
         Replaces the values of the cell tagged ``parameters``.
+    timeout
+        Seconds that a cell may take; None: as long as it needs.
+    where
+        Called if the kernel dies, a cell takes too long or a disk is full: returns a sentence that
+        says where the run was and how it goes on.
 
     Raises
     ------
     NotebookFailed
-        If a cell raises or the kernel dies.
+        If a cell raises or takes too long, the kernel dies, or the copy cannot be written.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
     running = output.parent / f".running-{output.name}"
     try:
-        _papermill(source, running, dict(parameters or {}))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _papermill(source, running, dict(parameters or {}), timeout)
         _forget_machine(running)
         os.replace(running, output)
-    except _failures() as error:
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        if running.exists():
-            os.replace(running, failed)
-        else:
-            shutil.copyfile(source, failed)
-        raise _explain(source.stem, error, failed) from error
+    except (*_failures(), OSError) as error:
+        told, expected = _explain(source.stem, error, where())
+        raise NotebookFailed(told, _kept(source, running, failed), expected) from error
     finally:
         running.unlink(missing_ok=True)
     return output
 
 
-def _papermill(source: Path, output: Path, parameters: dict[str, object]) -> None:
+def _papermill(
+    source: Path, output: Path, parameters: dict[str, object], timeout: int | None
+) -> None:
     import papermill
 
     # Frozen standard-library modules only matter to a debugger; this keeps its warning quiet.
@@ -92,6 +99,7 @@ def _papermill(source: Path, output: Path, parameters: dict[str, object]) -> Non
         cwd=source.parent,
         progress_bar=sys.stderr.isatty(),
         request_save_on_cell_execute=False,
+        execution_timeout=timeout,
         extra_arguments=_QUIET,
     )
 
@@ -103,16 +111,48 @@ def _failures() -> tuple[type[Exception], ...]:
     return PapermillExecutionError, CellExecutionError, CellTimeoutError, DeadKernelError
 
 
-def _explain(name: str, error: Exception, kept: Path) -> NotebookFailed:
+def _kept(source: Path, running: Path, failed: Path) -> Path | None:
+    """Keep a failed notebook, if the disk lets us."""
+    try:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        if running.exists():
+            os.replace(running, failed)
+        else:
+            shutil.copyfile(source, failed)
+    except OSError:
+        return None
+    return failed
+
+
+def _explain(name: str, error: Exception, where: str) -> tuple[str, bool]:
+    """Return one message, and whether the cell raised one of the package's own errors."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
     ename, cell = getattr(error, "ename", None), getattr(error, "exec_count", None)
-    known = getattr(errors, ename, None) if ename else None
-    expected = isinstance(known, type) and issubclass(known, errors.AffectbookError)
-    if ename is None:
-        line = f"{error}".strip().splitlines()[-1] if f"{error}".strip() else "the kernel died"
-        return NotebookFailed(name, "a cell", line, kept, False)
-    line = f"{ename}: {error.evalue}".strip()
-    line = line if expected else line.splitlines()[-1]
-    return NotebookFailed(name, f"cell [{cell}]", line, kept, expected)
+    if ename is not None:
+        known = getattr(errors, ename, None)
+        expected = isinstance(known, type) and issubclass(known, errors.AffectbookError)
+        line = f"{ename}: {error.evalue}".strip()
+        line = line if expected else line.splitlines()[-1]
+        return f"{name} failed in cell [{cell}]: {line}", expected
+    if isinstance(error, DeadKernelError):
+        why = f"the kernel died. {where} Most often the system ends a kernel that takes more "
+        why += f"memory than there is ({_memory()}): a smaller scale, shorter windows or fewer "
+        why += "subjects take less"
+    elif isinstance(error, CellTimeoutError):
+        why = f"a cell took longer than it may (--timeout). {where}"
+    elif isinstance(error, OSError):
+        why = f"it could not be written ({error.strerror or type(error).__name__}). {where}"
+    else:
+        why = (f"{error}".strip().splitlines() or [type(error).__name__])[-1]
+    return f"{name} failed: {' '.join(why.split())}", False
+
+
+def _memory() -> str:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free now"
 
 
 def _forget_machine(notebook: Path) -> None:

@@ -26,7 +26,6 @@ from affectbook.audit import Audit
 from affectbook.errors import CacheError
 from affectbook.files import write_text
 
-FOLDER = "folds"
 _ROUNDING = ("numpy", "scipy", "scikit-learn", "pandas", "torch", "skorch", "neurokit2")
 
 
@@ -122,7 +121,7 @@ class Kept:
         return _restored(told)
 
     def _path(self, fold: int) -> Path:
-        return self.run / FOLDER / self.key / f"fold-{fold:03d}.json"
+        return self.run / progress.FOLDS / self.key / f"fold-{fold:03d}.json"
 
 
 def key(*told: object) -> str | None:

@@ -2,6 +2,7 @@
 
 Inside a run (`DIR` is in the environment) each line also goes to `LOG` in the run's folder, which
 the driver shows on the terminal, and which still says where the run was when its kernel is dead.
+What is finished of it lies in `FOLDS`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 DIR = "AFFECTBOOK_RUN_DIR"
 LOG = "progress.log"
+FOLDS = "folds"
 _SAID, _STEP = "! ", "  "
 
 

@@ -35,8 +35,16 @@ _ROLE = re.compile(r"\{[\w:-]+\}`([^`]*)`")
 _TO_THE_BOOK = re.compile(r"\[([^\]]*)\]\(\.\./[^)\s]*\)")
 
 
-def write(executed: Path, target: Path) -> Path:
-    """Write an executed notebook as a page; maths is drawn by a script inside the page."""
+def write(executed: Path, target: Path, more: str = "") -> Path:
+    """Write an executed notebook as a page; maths is drawn by a script inside the page.
+
+    Parameters
+    ----------
+    executed, target
+        The notebook, and where its page goes.
+    more
+        HTML for the end of the page.
+    """
     import nbformat
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
@@ -54,7 +62,7 @@ def write(executed: Path, target: Path) -> Path:
         "metadata": {"name": target.parent.name},
     }
     html, _ = exporter.from_notebook_node(notebook, resources=resources)
-    return write_text(target, html)
+    return write_text(target, html.replace("</main>", f"{more}</main>"))
 
 
 def plain(markdown: str) -> str:

@@ -17,7 +17,7 @@ from threading import Thread
 
 import pandas as pd
 
-from affectbook import folds, locks, papers, params, progress, provenance, results
+from affectbook import locks, papers, params, progress, provenance, results
 from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
 from affectbook.errors import ParameterError
@@ -135,7 +135,7 @@ def evaluate(paper: str, cell: Cell, folder: Path) -> float:
             ANALYSES[cell.analysis](papers.get(paper), experiment, **cell.options)
         finally:
             del os.environ[progress.DIR]
-            if not (unfinished / folds.FOLDER).is_dir():
+            if not (unfinished / progress.FOLDS).is_dir():
                 shutil.rmtree(unfinished)
         seconds = time.monotonic() - started
         unfinished.mkdir(exist_ok=True)
@@ -149,7 +149,7 @@ def _write_cell(
     target: Path, paper: str, cell: Cell, experiment: Experiment, own: str, seconds: float
 ) -> None:
     """Write tables and provenance of a finished cell; what was only for resuming goes."""
-    shutil.rmtree(target / folds.FOLDER, ignore_errors=True)
+    shutil.rmtree(target / progress.FOLDS, ignore_errors=True)
     (target / progress.LOG).unlink(missing_ok=True)
     for table, frames in zip(
         TABLES, (experiment.rows, experiment.predictions, experiment.histories), strict=True
