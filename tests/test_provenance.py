@@ -58,3 +58,12 @@ def test_code_is_hashed_file_by_file(tmp_path: Path) -> None:
     found = provenance.collect(root, {"seed": 3}, [root / "requirements.in"], 1.25)
     assert found["code"] == {"requirements.in": files.sha256(root / "requirements.in")}
     assert found["seed"] == 3 and found["git"]["dirty"] is False
+
+
+def test_facts_are_names_and_values_for_a_page(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    found = provenance.facts(root)
+    assert list(found) == ["code", "processor", "scans", "memory of this kernel", "packages"]
+    assert provenance.git(root)["commit"] in found["code"] and "changes" not in found["code"]
+    assert f"torch {version('torch')}" in found["packages"]
+    assert str(root) not in " ".join(found.values())

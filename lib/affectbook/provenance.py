@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 from affectbook.closure import code_hash
 
 
@@ -62,6 +64,29 @@ def line(root: Path, device: str = "cpu") -> str:
     )
 
 
+def facts(root: Path, device: str = "cpu") -> dict[str, str]:
+    """Return what a result comes from, as names and values for a page.
+
+    Parameters
+    ----------
+    root, device
+        As `line` takes them.
+    """
+    state, where = git(root), machine()
+    versions = packages(root)
+    memory = psutil.Process().memory_info().rss / 1e6
+    return {
+        "code": (state["commit"] or "unknown") + (", with changes" if state["dirty"] else ""),
+        "processor": f"{where['gpu'] or where['cpu']}, {where['torch_threads']} of "
+        f"{where['cores']} threads, {where['memory_gb']} GB of memory; {where['system']}",
+        "scans": scan(device) + _products(),
+        "memory of this kernel": f"{memory:.0f} MB so far",
+        "packages": ", ".join(
+            [f"Python {where['python']}", *(f"{name} {one}" for name, one in versions.items())]
+        ),
+    }
+
+
 def scan(device: str) -> str:
     """Return what computes the Mamba layers on a device: torch, or mamba-ssm and its version."""
     from affectbook.models.scans import fused
@@ -101,6 +126,7 @@ def machine() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
