@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from affectbook.errors import ParameterError
-from affectbook.models import products
 
 
 def parameters(module: nn.Module) -> int:
@@ -38,9 +37,6 @@ def macs(module: nn.Module, n_chans: int, n_times: int) -> int:
     ParameterError
         If the network does not take such a window.
     """
-    # Its first product of all times both of torch's libraries, which would be counted as well.
-    for kind in ("linear", "bmm"):
-        products.library(kind)
     window = next(module.parameters()).new_zeros(1, n_chans, n_times)
     training = module.training
     try:
