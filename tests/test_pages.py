@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import html
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from affectbook import benchmarks, data_page, datasets, pages, papers, protocols, results, tables
+from affectbook import (
+    benchmarks,
+    data_page,
+    datasets,
+    pages,
+    papers,
+    protocols,
+    results,
+    sealed,
+    staleness,
+    sweeps,
+    tables,
+)
 
 CONTEXT = {
     "paper": "hcmnet", "scale": "recorded", "dataset": "eegmat", "tier": "open", "effect": 1.0,
@@ -48,12 +61,34 @@ def recorded_in(root: Path, share: float, scale: str = "recorded") -> None:
             ]
     folder = root / "results" / "recorded" / f"eegmat_{scale}"
     results.write_rows(pd.concat(parts), folder / "scores.csv")
+    cell = {"key": "abc", "analysis": "network", "options": {}, "parameters": {}, "seconds": 600.0,
+            "commit": "0123456789abcdef", "dirty": False}  # fmt: skip
     made = {
-        "data": {"windows": [120, 1, 1280]}, "seconds": 600.0,
-        "git": {"commit": "0123456789abcdef", "dirty": False},
-        "machine": {"cpu": "a | b", "torch_threads": 1}, "code": {},
+        "paper": "hcmnet", "sweep": "longer", "data": {"windows": [[120, 1, 1280]]},
+        "seconds": 600.0, "git": {"commit": "0123456789abcdef", "dirty": False}, "code": {},
+        "machine": {"cpu": "a | b", "torch_threads": 1}, "cells": [cell],
     }  # fmt: skip
-    (folder / "provenance.json").write_text(json.dumps(made))
+    sealed.seal(folder, made)
+
+
+HOSTILE = "<script>x</script> $y$ ](javascript:z) `w` | _v_"
+
+
+def run_of_a_reader(root: Path, **told: object) -> None:
+    """Record a run of HCMNet on a twin, whose parameters are texts that look like markup."""
+    context = CONTEXT | {
+        "estimator": "hcmnet", "variant": "published", "protocol": "group_kfold_subject",
+        "placebo": False, "scale": "teaching", "tier": "simulated", "dataset": "wesad",
+    }  # fmt: skip
+    folder = root / "results" / "recorded" / "mine"
+    rows = results.score_rows(predictions(0.9), context, n_outputs=2, seed=0)
+    results.write_rows(rows, folder / "scores.csv.gz")
+    made = {
+        "paper": "hcmnet", "run_key": "0123456789ab", "setting": {}, "code": {},
+        "parameters": {"epochs": 7, "label_rule": HOSTILE, "scale": "teaching"},
+        "git": {"commit": "fedcba9876543210", "dirty": True}, "seconds": 1.0,
+    }  # fmt: skip
+    sealed.seal(folder, made | told)
 
 
 @pytest.fixture
@@ -110,7 +145,40 @@ def test_records_name_code_and_machine_and_escape_them(root: Path) -> None:
     pages.write(root / "out")
     text = (root / "out" / "recorded.md").read_text()
     assert "`0123456789`" in text
-    assert "a \\| b, 1 thread(s)" in text
+    assert "a | b" not in text and "a | b, 1 thread(s)" in html.unescape(text)
+
+
+def test_runs_of_readers_stand_in_a_table_of_their_own_and_decide_nothing(root: Path) -> None:
+    run_of_a_reader(root)
+    text = pages.records(results.recorded())
+    assert pages.NO_RECORDS in text and "Readers' runs" in text
+    assert "not recorded yet" in pages.papers_table(results.recorded())
+    recorded_in(root, 0.8)
+    own, theirs = pages.records(results.recorded()).split("**Readers' runs")
+    assert "mine" not in own and "mine" in theirs and "eegmat" not in theirs
+    assert "fedcba9876 changed" in theirs and "wesad, simulated" in theirs
+    assert "80.0 %" in pages.papers_table(results.recorded())
+
+
+def test_what_a_reader_wrote_is_text(root: Path) -> None:
+    run_of_a_reader(root)
+    text = pages.records(results.recorded())
+    for mark in ("<script", "$y$", "](", "`w`", "_v_"):
+        assert mark not in text
+    assert HOSTILE in html.unescape(text)
+
+
+def test_a_confirmed_record_says_how_much_of_it_was_made_again(root: Path) -> None:
+    recorded_in(root, 0.8)
+    folder = root / "results" / "recorded" / "eegmat_recorded"
+    note = {"finished": "2026-01-01", "commit": "1", "dirty": False, "cells": ["a", "b"], "of": 7}
+    (cell,) = sealed.require(folder)["cells"]
+    today = next(iter(staleness.today_of("hcmnet", "longer").values()))
+    cell |= {"analysis": today.analysis, "options": today.options}
+    cell["parameters"] = asdict(sweeps.setting_of("hcmnet", today))
+    sealed.seal(folder, sealed.require(folder) | {"confirmed": [note], "cells": [cell]})
+    text = pages.records(results.recorded())
+    assert "code changed since; 2 of 7 cells made again: bit-equal" in text
 
 
 def test_every_paper_set_and_protocol_has_its_line(root: Path) -> None:

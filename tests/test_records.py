@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,8 @@ import pandas as pd
 import pytest
 from test_sweeps import MAJORITY, SHUFFLED, elsewhere  # noqa: F401
 
-from affectbook import records, results, sweeps, windows
-from affectbook.errors import DataNotFoundError, RunError
+from affectbook import records, results, sealed, staleness, sweeps, windows
+from affectbook.errors import DataFileError, DataNotFoundError, RunError
 from affectbook.papers import hcmnet
 
 ROOT = Path(records.__file__).parents[2]
@@ -19,7 +20,8 @@ ROOT = Path(records.__file__).parents[2]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(records, "project_root", lambda: tmp_path)
+    for module in (records, staleness, results):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     return tmp_path
 
 
@@ -115,11 +117,11 @@ def test_a_record_made_on_other_windows_is_marked_and_stays_marked_without_the_d
         X, y, meta = cut(*args, **options)
         return windows.Windows(X[:-1], y[:-1], meta[:-1])
 
-    records.mark(recorded, ROOT)
+    records.mark(recorded)
     assert records.stale(recorded, ROOT) == [] and not (recorded / records.MARK).exists()
     sweeps._loaded.cache_clear()
     monkeypatch.setattr(windows, "make_windows", shorter)
-    records.mark(recorded, ROOT)
+    records.mark(recorded)
     assert records.stale(recorded, ROOT) == ["windows of 2 of 2 cells"]
     sweeps._loaded.cache_clear()
 
@@ -127,7 +129,7 @@ def test_a_record_made_on_other_windows_is_marked_and_stays_marked_without_the_d
         raise DataNotFoundError("no data here")
 
     monkeypatch.setattr(sweeps, "load", absent)
-    records.mark(recorded, ROOT)
+    records.mark(recorded)
     assert records.stale(recorded, ROOT) == ["windows of 2 of 2 cells"], "the mark stays"
     sweeps._loaded.cache_clear()
 
@@ -139,3 +141,51 @@ def test_recording_again_takes_the_mark_away(recorded: Path) -> None:
     assert records.stale(recorded, ROOT) == ["windows of 1 of 2 cells"]
     records.record("hcmnet", "tiny")
     assert records.stale(recorded, ROOT) == [] and not (recorded / records.MARK).exists()
+
+
+def test_a_record_is_sealed_and_nothing_half_made_is_beside_it(recorded: Path) -> None:
+    told = sealed.require(recorded)
+    assert set(told["files"]) == {"predictions.csv.gz", "scores.csv.gz"}
+    assert [path.name for path in recorded.parent.iterdir()] == ["hcmnet_tiny"]
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    """Change a recorded table by hand, as somebody who packs it again would."""
+    text = gzip.decompress(path.read_bytes()).decode()
+    assert before in text
+    path.write_bytes(gzip.compress(text.replace(before, after, 1).encode(), mtime=0))
+
+
+def test_cells_of_an_edited_record_do_not_stay(recorded: Path) -> None:
+    edit(recorded / "scores.csv.gz", "0.3333333333", "0.9333333333")
+    shutil.rmtree(sweeps.folder_of("hcmnet", "tiny"))
+    sweeps.run("hcmnet", "tiny", {"seed": "1"})
+    with pytest.raises(DataFileError, match="not what was recorded"):
+        records.record("hcmnet", "tiny")
+    sweeps.run("hcmnet", "tiny")
+    records.record("hcmnet", "tiny")
+    assert results.overall(results.select(results.recorded(), seed=0), "accuracy") < 0.4
+
+
+def test_the_same_options_and_windows_give_the_same_key_under_the_same_code(recorded: Path) -> None:
+    told = sealed.require(recorded)
+    today = staleness.today_of("hcmnet", "tiny")
+    for one in told["cells"]:
+        cell = today[staleness.identity(one)]
+        code = told["code"]["references"]
+        assert staleness.key_under("hcmnet", cell, code) == sweeps.key("hcmnet", cell) == one["key"]
+        assert staleness.key_under("hcmnet", cell, code | {"x.py": "0"}) != one["key"]
+
+
+def test_other_windows_are_told_from_other_code(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staleness, "code_hash", lambda path: "0")
+    records.mark(recorded)
+    found = records.changes(recorded, ROOT)
+    assert set(found.code) == {"references"} and not found.data and not found.parameters
+
+
+def test_a_record_nobody_has_is_named_with_those_there_are(recorded: Path) -> None:
+    with pytest.raises(RunError, match="no record tinny; there are: hcmnet_tiny"):
+        records.check(["tinny"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
-from affectbook import results
+from affectbook import files, results, sealed
 from affectbook.errors import DataFileError
 
 GOLDEN = """\
@@ -295,11 +295,46 @@ def test_recorded_runs_are_read_with_their_names(tmp_path: Path) -> None:
     for name, paper in (("b-run", "hcmnet"), ("a-run", "other")):
         rows = scores_of(like_everyone(2, 0.5), paper=paper)
         results.write_rows(rows, tmp_path / name / "scores.csv")
-        (tmp_path / name / "provenance.json").write_text(json.dumps({"who": name}))
+        sealed.seal(tmp_path / name, {"who": name, "sweep": "x"})
     rows = results.recorded(folder=tmp_path)
     assert list(rows["record"].unique()) == ["a-run", "b-run"]
     assert set(results.recorded("hcmnet", tmp_path)["record"]) == {"b-run"}
-    assert results.provenance("a-run", tmp_path) == {"who": "a-run"}
+    assert results.provenance("a-run", tmp_path)["who"] == "a-run"
+
+
+def test_runs_of_readers_are_no_records_of_the_book(tmp_path: Path) -> None:
+    for name, told in (("own", {"sweep": "x"}), ("reader", {"run_key": "0123"})):
+        results.write_rows(scores_of(like_everyone(2, 0.5)), tmp_path / name / "scores.csv.gz")
+        sealed.seal(tmp_path / name, told)
+    assert set(results.recorded(folder=tmp_path)["record"]) == {"own"}
+    assert set(results.readers("hcmnet", tmp_path)["record"]) == {"reader"}
+    assert results.readers("other", tmp_path).empty
+
+
+def test_scores_that_a_run_did_not_write_are_refused(tmp_path: Path) -> None:
+    path = results.write_rows(scores_of(like_everyone(2, 0.5)), tmp_path / "scores.csv")
+    assert len(results.read_rows(path)), "a run that has not finished has no sums yet"
+    sums = {"files": {"scores.csv": files.sha256(path)}}
+    (tmp_path / "provenance.json").write_text(json.dumps(sums))
+    assert len(results.read_rows(path))
+    path.write_text(path.read_text().replace("0.5", "0.9", 1))
+    with pytest.raises(DataFileError, match="not what was recorded.*run it again with --force"):
+        results.read_rows(path)
+
+
+def test_a_recorded_table_without_a_sum_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "project_root", lambda: tmp_path)
+    folder = results.recorded_folder() / "mine"
+    path = results.write_rows(scores_of(like_everyone(2, 0.5)), folder / "scores.csv.gz")
+    reads = (lambda: results.read_rows(path), results.recorded, results.readers,
+             lambda: results.histories("mine"), lambda: results.provenance("mine"))  # fmt: skip
+    for read in reads:
+        with pytest.raises(DataFileError, match="git checkout -- results/recorded/mine"):
+            read()
+    sealed.seal(folder, {"sweep": "x"})
+    assert len(results.read_rows(path)) == len(results.recorded())
 
 
 def test_recorded_rows_and_those_of_a_run_are_one_table() -> None:
@@ -328,6 +363,8 @@ def test_compressed_rows_are_read_back_and_are_the_same_bytes_every_time(tmp_pat
     first = results.write_rows(rows, tmp_path / "a" / "scores.csv.gz")
     again = results.write_rows(rows, tmp_path / "b" / "scores.csv.gz")
     assert first.read_bytes() == again.read_bytes()
+    for name in ("a", "b"):
+        sealed.seal(tmp_path / name, {"sweep": name})
     read = results.recorded(folder=tmp_path)
     assert set(read["record"]) == {"a", "b"} and len(read) == 2 * len(rows)
     assert results.overall(read, "accuracy") == pytest.approx(0.7, abs=0.02)
@@ -336,5 +373,6 @@ def test_compressed_rows_are_read_back_and_are_the_same_bytes_every_time(tmp_pat
 def test_training_curves_of_a_record_are_read_and_may_be_missing(tmp_path) -> None:
     curves = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]})
     results.write_rows(curves, tmp_path / "long" / "histories.csv.gz")
+    sealed.seal(tmp_path / "long", {"sweep": "x"})
     pd.testing.assert_frame_equal(results.histories("long", tmp_path), curves)
     assert results.histories("short", tmp_path).empty

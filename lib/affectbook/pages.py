@@ -21,9 +21,9 @@ from affectbook import (
     scan_figure,
     summary,
 )
-from affectbook import records as records_of
+from affectbook.chapters import readers, state
 from affectbook.files import write_atomic, write_text
-from affectbook.tables import markdown
+from affectbook.tables import Literal, literal, markdown
 
 NO_RECORDS = "No results on real recordings have been recorded yet.\n"
 
@@ -196,25 +196,38 @@ def _bullets(title: str, lines: Iterable[str]) -> str:
 
 
 def records(rows: pd.DataFrame) -> str:
-    """Return one column per recorded run or sweep: what it was, what made it, if it is stale."""
+    """Return the book's own records, and those of readers in a table of their own.
+
+    The first has one column per record: what it was, what made it, whether it is stale.
+    """
     if rows.empty:
-        return NO_RECORDS
+        return NO_RECORDS + "\n" + _readers()
     lines = [_record(name, part, results.provenance(name)) for name, part in rows.groupby("record")]
     scales = rows[["paper", "scale"]].drop_duplicates().itertuples(index=False)
     meanings = [f"{paper}, `{name}`: {_meaning(paper, name)}." for paper, name in scales]
     side_by_side = pd.DataFrame(lines).set_index("record").T.reset_index(names="record")
-    return markdown(side_by_side) + "\n" + _bullets("What the scales mean", meanings)
+    own = markdown(side_by_side) + "\n" + _bullets("What the scales mean", meanings)
+    return f"{own}\n{_readers()}"
+
+
+def _readers() -> str:
+    """Return the runs that readers recorded, each text of theirs as it is written."""
+    found = [readers.table(paper) for paper in papers.names()]
+    runs = pd.concat(found, ignore_index=True)
+    if runs.empty:
+        return "**Readers' runs**: none has been recorded here yet.\n"
+    return f"**{readers.CAPTION}.**\n\n{markdown(runs.map(literal))}"
 
 
 def _record(name: str, part: pd.DataFrame, made: dict) -> dict[str, str]:
-    first, cells = part.iloc[0], made.get("cells", [made])
-    commits = {cell.get("commit", made["git"]["commit"])[:10] for cell in cells}
-    changed = any(cell.get("dirty", made["git"]["dirty"]) for cell in cells)
+    cells = made["cells"]
+    commits = {str(cell["commit"])[:10] for cell in cells}
+    changed = any(cell["dirty"] for cell in cells)
     pairs = part[["dataset", "tier"]].drop_duplicates().itertuples(index=False)
-    sizes = made["data"]["windows"]
-    sizes = sizes if isinstance(sizes[0], list) else [sizes]
-    again = f"make sweep PAPER={first['paper']} SWEEP={made['sweep']}" if "sweep" in made else ""
-    old = records_of.stale(results.project_root() / "results" / "recorded" / name)
+    again = f"make sweep PAPER={made['paper']} SWEEP={made['sweep']}"
+    told = state.of(name)
+    if told.startswith("stale: "):
+        told = Literal(f"**stale**: others are {literal(told.removeprefix('stale: '))}")
     return {
         "record": f"`{name}`",
         "data": "; ".join(", ".join(one) for one in pairs),
@@ -222,12 +235,12 @@ def _record(name: str, part: pd.DataFrame, made: dict) -> dict[str, str]:
         "scale": ", ".join(part["scale"].unique()),
         "seeds": ", ".join(str(seed) for seed in sorted(part["seed"].unique())),
         "evaluations": str(part["run_key"].nunique()),
-        "windows": "; ".join(" x ".join(map(str, size)) for size in sizes),
-        "made by": f"`{again}`" if again else "`make run`, `make record`",
+        "windows": "; ".join(" x ".join(map(str, size)) for size in made["data"]["windows"]),
+        "made by": f"`{again}`",
         "code": ", ".join(f"`{commit}`" for commit in sorted(commits))
         + (" changed" if changed else ""),
-        "state": "**stale**: others are " + ", ".join(old[:3]) if old else "up to date",
-        "machine": _machine(made["machine"]),
+        "state": told,
+        "machine": literal(_machine(made["machine"])),
         "minutes": f"{made['seconds'] / 60:.0f}",
     }
 

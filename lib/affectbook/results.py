@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from affectbook import sealed
 from affectbook.errors import DataFileError
 from affectbook.files import project_root, write_atomic
 from affectbook.scoring import (
@@ -149,13 +149,23 @@ def write_rows(rows: pd.DataFrame, path: Path) -> Path:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Read score rows.
+    """Read score rows, if they are those that were written.
 
     Raises
     ------
     DataFileError
-        If the file does not have the columns of a score row.
+        If the file does not have the columns of a score row, or its sum in the provenance beside
+        it is another one; a recorded table without a sum is refused as well.
     """
+    path = Path(path)
+    if path.resolve().parent.parent == recorded_folder().resolve():
+        sealed.require(path.parent)
+    else:
+        sealed.check(path)
+    return _read(path)
+
+
+def _read(path: Path) -> pd.DataFrame:
     text = dict.fromkeys(["fold", "subject", "run_key", "variant", "estimator"], str)
     rows = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["", "nan"]})
     if list(rows.columns) != SCORE_COLUMNS:
@@ -170,8 +180,15 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
+def recorded_folder() -> Path:
+    """Return the folder that holds one folder for each record."""
+    return project_root() / "results" / "recorded"
+
+
 def recorded(paper: str | None = None, folder: Path | None = None) -> pd.DataFrame:
-    """Return the score rows of every recorded run, with its folder name in column ``record``.
+    """Return the score rows of the book's own records: those of sweeps.
+
+    Their folder name is in column ``record``. Runs that readers recorded are not among them.
 
     Parameters
     ----------
@@ -179,12 +196,25 @@ def recorded(paper: str | None = None, folder: Path | None = None) -> pd.DataFra
         Only this paper's; None for all.
     folder
         ``results/recorded`` of the checkout unless given.
+
+    Raises
+    ------
+    DataFileError
+        If anything in any record is not what was recorded.
     """
-    folder = folder or project_root() / "results" / "recorded"
-    parts = [
-        read_rows(path).assign(record=path.parent.name)
-        for path in sorted(folder.glob("*/scores.csv*"))
-    ]
+    return _all(paper, folder, own=True)
+
+
+def readers(paper: str | None = None, folder: Path | None = None) -> pd.DataFrame:
+    """Return the score rows of the runs that readers recorded, otherwise as `recorded`."""
+    return _all(paper, folder, own=False)
+
+
+def _all(paper: str | None, folder: Path | None, own: bool) -> pd.DataFrame:
+    parts = []
+    for place in sealed.folders(folder or recorded_folder()):
+        if ("sweep" in sealed.require(place)) == own:
+            parts += [_read(path).assign(record=place.name) for path in place.glob("scores.csv*")]
     if not parts:
         return pd.DataFrame(columns=[*SCORE_COLUMNS, "record"])
     rows = pd.concat(parts, ignore_index=True)
@@ -199,13 +229,26 @@ def merge(recorded: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(record: str, folder: Path | None = None) -> dict:
-    """Return what is known of how a recorded run was made."""
-    folder = folder or project_root() / "results" / "recorded"
-    return json.loads((folder / record / "provenance.json").read_text(encoding="utf-8"))
+    """Return what is known of how a recorded run was made.
+
+    Raises
+    ------
+    DataFileError
+        If the record is not what was recorded.
+    """
+    return sealed.require((folder or recorded_folder()) / record)
 
 
 def histories(record: str, folder: Path | None = None) -> pd.DataFrame:
-    """Return the training curves of a recorded sweep; none if it has none."""
-    folder = folder or project_root() / "results" / "recorded"
-    path = folder / record / "histories.csv.gz"
+    """Return the training curves of a recorded sweep; none if it has none.
+
+    Raises
+    ------
+    DataFileError
+        If the record is not what was recorded.
+    """
+    place = (folder or recorded_folder()) / record
+    path = place / "histories.csv.gz"
+    if place.is_dir():
+        sealed.require(place)
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
