@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from affectbook import costs
 from affectbook.errors import ParameterError
-from affectbook.models import products
 from affectbook.models.hcmnet import HCMNet
 from affectbook.models.small_cnn import SmallCNN
 from affectbook.models.ssm import Mamba2
@@ -89,13 +88,6 @@ def test_arithmetic_grows_in_proportion_to_the_window(variant: str) -> None:
     assert counts[1] / counts[0] == pytest.approx(2, rel=0.02)
     assert counts[2] / counts[1] == pytest.approx(2, rel=0.02)
 
-
-def test_what_times_the_libraries_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = []
-    for chosen in ({"linear": "blas", "bmm": "blas"}, {}):
-        monkeypatch.setattr(products, "_CHOSEN", chosen)
-        counts.append(costs.macs(Mamba2(32), 4, 32))
-    assert counts[0] == counts[1]
 
 
 def test_the_network_is_left_as_it_was() -> None:
