@@ -150,6 +150,60 @@ def test_a_run_that_cannot_be_leaves_nothing(
     assert not kept.exists() or not list(kept.iterdir())
 
 
+WRONG = {
+    "unknown": (("epocs", "3"), "epocs: unknown; did you mean epochs?"),
+    "text_for_a_count": (("epochs", "many"), "epochs: expected int | none, found 'many'"),
+    "fraction_for_a_count": (("seed", "1.5"), "seed: expected int, found '1.5'"),
+    "text_for_a_number": (("effect", "high"), "effect: expected float, found 'high'"),
+    "truth_for_a_count": (("seed", "true"), "seed: expected int, found 'true'"),
+    "list_for_a_number": (("effect", "[5, 10]"), "effect: expected float, found '[5, 10]'"),
+    "out_of_range": (("overlap", "0.99"), "overlap: expected 0.0 to 0.95, found 0.99"),
+    "not_a_choice": (("tier", "simulatd"), "found 'simulatd'; did you mean simulated?"),
+    "not_a_number": (("effect", "nan"), "effect: expected float, found 'nan'"),
+    "infinite": (("effect", "inf"), "effect: expected float, found 'inf'"),
+    "code": (("seed = open('canary', 'w')\nseed", "1"), "not a name"),
+}
+
+
+@pytest.mark.parametrize(("pair", "told"), WRONG.values(), ids=WRONG)
+def test_a_wrong_parameter_is_one_message_before_anything_starts(
+    pair: tuple[str, str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("affectbook.execute.execute", refuse_to_start)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    by_file = here / "values.json"
+    by_file.write_text(json.dumps(dict([pair])))
+    for arguments in (["-p", *pair], ["--parameters", str(by_file)]):
+        assert runs.main(["run", "hcmnet", *arguments]) == 2
+        said = capsys.readouterr()
+        assert told in said.err and said.out == "" and "Traceback" not in said.err
+        assert len(said.err.splitlines()) == 2, "what is wrong, and the parameter"
+    assert list(here.iterdir()) == [by_file], "no canary"
+
+
+def test_values_of_a_file_keep_their_types_and_give_way_to_those_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_file = tmp_path / "values.json"
+    for text, told in (("[1]", "not a mapping"), ("{", "Expecting"), (None, "No such file")):
+        by_file.unlink(missing_ok=True) if text is None else by_file.write_text(text)
+        assert runs.main(["run", "hcmnet", "--parameters", str(by_file)]) == 2
+        said = capsys.readouterr()
+        assert told in said.err and said.err.count("\n") == 1
+    by_file.write_text(json.dumps({"epochs": 3, "effect": 0, "label_rule": None, "seed": 4}))
+    arguments = runs._arguments(["run", "hcmnet", "--parameters", str(by_file), "-p", "seed", "5"])
+    parameters = running.plan("hcmnet", runs._given(arguments)).parameters
+    assert [parameters[name] for name in ("epochs", "effect", "label_rule", "seed")] == [
+        3, 0.0, None, 5,
+    ]  # fmt: skip
+
+
 def test_real_data_are_looked_for_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
