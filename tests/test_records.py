@@ -20,8 +20,7 @@ ROOT = Path(records.__file__).parents[2]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for module in (records, staleness, results):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(results, "project_root", lambda: tmp_path)
     return tmp_path
 
 

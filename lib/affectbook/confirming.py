@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from affectbook import locks, provenance, results, sealed, sweeps
+from affectbook import provenance, results, sealed, sweeps
 from affectbook.closure import code_hash
 from affectbook.errors import RunError
 from affectbook.files import build_dir, project_root
 from affectbook.scales import Cell
 from affectbook.staleness import changes, identity, key_under, today_of
 
+# What tells rows apart, in all kinds of tables.
+_PLACE = ("estimator", "fold", "subject", "session", "trial", "window", "epoch", "metric")
 Pairs = dict[str, Cell]
 """The key of a recorded cell, and the cell of today's sweep that it belongs to."""
 
@@ -58,10 +60,8 @@ def confirm(paper: str, sweep: str, cells: int = 1) -> str:
     if cells < 1:
         raise RunError(f"confirming takes 1 cell or more, not {cells}")
     sweeps.chosen(paper, sweep, {})
-    target = project_root() / "results" / "recorded" / f"{paper}_{sweep}"
-    lock = project_root() / "build" / "records" / f".{target.name}.lock"
-    with locks.alone(lock, f"the record {target.name}"):
-        sealed.put_back(target)
+    target = results.recorded_folder() / f"{paper}_{sweep}"
+    with sealed.locked(target):
         if not target.is_dir():
             raise RunError(f"no record {target.name}; make sweep and make record make it")
         told = sealed.require(target)
@@ -157,7 +157,8 @@ def _difference(recorded: Path, again: Path, key: str) -> str:
         one, other = before.loc[row], now.loc[row]
         if wrong := [name for name in before if one[name] != other[name]]:
             parts = [f"{name} {one[name]!r} recorded, {other[name]!r} now" for name in wrong[:3]]
-            return f"row {row + 1}: {'; '.join(parts)}"
+            where = [f"{name} {one[name]}" for name in _PLACE if name in before and one[name]]
+            return f"row {row + 1} ({', '.join(where)}): {'; '.join(parts)}"
     if len(before) != len(now):
         return f"{len(before)} rows recorded, {len(now)} now"
     return ""

@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from affectbook import locks, papers, results, sealed
+from affectbook import papers, results, sealed
 from affectbook.errors import DataFileError, RunError, shown
-from affectbook.files import project_root
 
 TABLES = ("scores.csv", "predictions.csv")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
@@ -48,14 +47,12 @@ def record_run(folder: Path, name: str) -> Path:
     """
     folder = Path(folder)
     told = _finished(folder)
-    target = project_root() / "results" / "recorded" / name
     _require_name(name)
+    target = results.recorded_folder() / name
     texts = {table: _read(folder / table) for table in TABLES}
     _require_own_rows(folder, told)
     _require_no_place(told, texts)
-    lock = project_root() / "build" / "records" / f".{name}.lock"
-    with locks.alone(lock, f"the record {name}"):
-        sealed.put_back(target)
+    with sealed.locked(target):
         _require_free(target, told)
         with sealed.replaced(target) as fresh:
             for table, text in texts.items():

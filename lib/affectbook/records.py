@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from affectbook import locks, results, sealed, sweeps
+from affectbook import results, sealed, sweeps
 from affectbook.confirming import confirm
 from affectbook.errors import DataFileError, RunError
-from affectbook.files import project_root
 from affectbook.keeping import record_run
 from affectbook.staleness import MARK, changes, check, mark, stale
 
@@ -41,14 +40,13 @@ def record(paper: str, name: str) -> tuple[Path, int, int]:
     """
     keys = [sweeps.key(paper, cell) for cell in sweeps.chosen(paper, name, {})]
     there = sweeps.folder_of(paper, name)
-    target = project_root() / "results" / "recorded" / f"{paper}_{name}"
+    target = results.recorded_folder() / f"{paper}_{name}"
     made = {key: _made(there / key) for key in keys if (there / key).is_dir()}
     if not made:
         raise RunError(
             f"no cell of the sweep {name} is done; make sweep PAPER={paper} SWEEP={name}"
         )
-    lock = project_root() / "build" / "records" / f".{target.name}.lock"
-    with locks.alone(lock, f"the record {target.name}"):
+    with sealed.locked(target):
         before = _before(target, every=set(keys) <= set(made))
         stay = {cell["key"]: cell for cell in before.get("cells", [])
                 if cell["key"] in keys and cell["key"] not in made}  # fmt: skip
@@ -69,7 +67,6 @@ def _before(target: Path, every: bool) -> dict:
 
     Unless cells of it would have to stay: `every` says that all cells were made again.
     """
-    sealed.put_back(target)
     told = sealed.glance(target)
     if told and "sweep" not in told:
         raise RunError(

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from affectbook import locks
 from affectbook.errors import DataFileError
 from affectbook.files import sha256, write_text
 
@@ -110,6 +111,19 @@ def check(path: Path, do: str = "") -> None:
     told = _read(path.parent, do) if beside.is_file() else {}
     if isinstance(told.get("files"), dict):
         _require_sum(path, told["files"].get(path.name), do)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the record in ``results/recorded/<name>``.
+
+    What a process left that was killed meanwhile is undone first.
+    """
+    folder = Path(folder).absolute()
+    lock = folder.parents[2] / "build" / "records" / f".{folder.name}.lock"
+    with locks.alone(lock, f"the record {folder.name}"):
+        put_back(folder)
+        yield
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from affectbook import datasets, papers, params, sealed, sweeps
+from affectbook import datasets, papers, params, results, sealed, sweeps
 from affectbook.closure import code_hash
 from affectbook.errors import (
     DataError,
@@ -177,7 +177,7 @@ def check(names: Iterable[str] = (), folder: Path | None = None) -> dict[str, li
     DataFileError
         If a record is not what was recorded.
     """
-    folder = folder or project_root() / "results" / "recorded"
+    folder = folder or results.recorded_folder()
     there = [path.name for path in sealed.folders(folder)]
     wanted = list(names) or there
     if unknown := [name for name in wanted if name not in there]:
