@@ -17,7 +17,7 @@ _NEEDED = ("paper", "run_key", "parameters", "setting", "code", "files")
 _DO = "run it again with --force: what is recorded is not edited"
 _OF_MACHINE = ("provenance.machine", "provenance.attempts", "provenance.git")
 # A path of a machine, wherever it may stand in a text; "w/ Graphics" is none.
-_PATH = re.compile(r"""(?:^|[\s"'=(,:;\[])(?:~?(?:/[\w.+-]+){2}|~/|[A-Za-z]:\\|\\\\\w)""")
+_PATH = re.compile(r"""(?:^|[\s"'=(,:;\[])(?:~?(?:/+[\w.+-]+){2}|~/|[A-Za-z]:\\|\\\\\w)""")
 
 
 def record_run(folder: Path, name: str) -> Path:
