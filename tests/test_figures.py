@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import warnings
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -240,6 +241,30 @@ def test_showing_carries_the_words_to_the_page(name, displayed) -> None:
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert data["text/plain"] == alt and keywords["raw"]
     assert not plt.fignum_exists(fig.number), "closed, or the notebook would draw it twice"
+
+
+@pytest.mark.parametrize("key", [None, "0123456789ab"])
+def test_in_a_notebook_a_line_leads_to_what_made_the_figure(
+    key, displayed, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(figures, "get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.delenv("AFFECTBOOK_RUN_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("AFFECTBOOK_RUN_KEY", key)
+        monkeypatch.setenv("AFFECTBOOK_RUN_DIR", str(tmp_path))
+    figures.show(*confusion())
+    ((image,), _), ((line,), keywords) = displayed
+    assert "image/png" in image and keywords == {"raw": True}
+    assert 'href="#provenance"' in line["text/html"]
+    assert "how this was made" in line["text/plain"].lower()
+    assert (key or "How") in line["text/html"]
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace()])
+def test_elsewhere_there_is_nothing_to_lead_to(shell, displayed, monkeypatch) -> None:
+    monkeypatch.setattr(figures, "get_ipython", lambda: shell)
+    figures.show(*confusion())
+    assert len(displayed) == 1
 
 
 @pytest.mark.parametrize("alt", ["", "   ", "a plot", "Figure 1: scores"])

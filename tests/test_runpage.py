@@ -47,7 +47,7 @@ def test_directives_lose_their_fences_and_code_keeps_them(source: str, found: li
 def test_the_page_needs_no_network_and_describes_its_figures(tmp_path: Path) -> None:
     alt = 'A "walk" of <100> steps'
     figure = {"output_type": "display_data", "data": {"image/png": PNG}}
-    figure["metadata"] = {"affectbook": {"alt": alt}}
+    figure["metadata"] = {"affectbook": {"alt": alt}, "image/png": {"width": 720}}
     code = {"cell_type": "code", "id": "b", "execution_count": 1, "source": "draw()"}
     cells = [
         {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "With $x^2$."},
@@ -59,6 +59,8 @@ def test_the_page_needs_no_network_and_describes_its_figures(tmp_path: Path) -> 
     page = runpage.write(executed, tmp_path / "page.html").read_text(encoding="utf-8")
     soup = BeautifulSoup(page, "html.parser")
     assert [image["alt"] for image in soup.select("img")] == [alt]
+    assert soup.img["width"] == "720"
+    assert [formula.get_text() for formula in soup.select(".math")] == ["$x^2$"]
     assert not soup.select("script[src], link[href]")
     assert "MathJax" in page
 
@@ -66,3 +68,22 @@ def test_the_page_needs_no_network_and_describes_its_figures(tmp_path: Path) -> 
 def test_links_to_the_book_which_is_elsewhere_are_words() -> None:
     text = runpage.plain("A [protocol](../book/protocols.md) and [one](https://example.org/a).")
     assert text == "A protocol (in the book) and [one](https://example.org/a)."
+
+
+@pytest.mark.parametrize(
+    ("source", "formulas"),
+    [
+        ("With $x^2$ and $y$.", ["$x^2$", "$y$"]),
+        ("$$h_t = a$$", ["$$h_t = a$$"]),
+        ("\\begin{align}a\\end{align}", ["\\begin{align}a\\end{align}"]),
+        ("3 \\$ and \\$4, `$x$`, &#36;x&#36;", []),
+    ],
+)
+def test_a_dollar_outside_a_formula_is_a_dollar(source: str, formulas: list[str]) -> None:
+    page = BeautifulSoup(runpage._rendered(source), "html.parser")
+    assert [formula.get_text() for formula in page.select(".math")] == formulas
+
+
+def test_mathjax_looks_at_formulas_alone() -> None:
+    """Whatever a cell printed or a reader wrote stays text, also between two dollars."""
+    assert 'ignoreHtmlClass: "jp-Notebook", processHtmlClass: "math"' in runpage._TEMPLATE

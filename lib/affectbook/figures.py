@@ -11,11 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from affectbook import results
+from affectbook import again, results
 from affectbook.errors import DataError
 from affectbook.features import r_peaks
 
@@ -68,6 +69,8 @@ def theme() -> None:
 def show(fig: Figure, alt: str) -> None:
     """Display a figure with its alt text, for the notebook and for the page.
 
+    In a notebook, a line below it leads to what made it: the box of `again.box`.
+
     Parameters
     ----------
     fig
@@ -89,10 +92,15 @@ def show(fig: Figure, alt: str) -> None:
     width = round(fig.get_size_inches()[0] * 100)
     metadata = {"image/png": {"width": width, "alt": alt}, "affectbook": {"alt": alt}}
     display({"image/png": png, "text/plain": alt}, raw=True, metadata=metadata)
+    if hasattr(get_ipython(), "kernel"):
+        display(again.trace(), raw=True)
 
 
 def say(*sentences: str) -> None:
-    """Display sentences whose numbers were computed; several become a list."""
+    """Display sentences whose numbers were computed; several become a list.
+
+    They are Markdown: what a reader or a file says in them goes through `tables.literal`.
+    """
     display(Markdown(sentences[0] if len(sentences) == 1 else "- " + "\n- ".join(sentences)))
 
 
