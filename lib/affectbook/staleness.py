@@ -183,6 +183,8 @@ def check(names: Iterable[str] = (), folder: Path | None = None) -> dict[str, li
     if unknown := [name for name in wanted if name not in there]:
         raise RunError(f"no record {', '.join(unknown)}; there are: {', '.join(there)}")
     for name in wanted:
+        sealed.require(folder / name)  # all of them before windows are cut
+    for name in wanted:
         mark(folder / name)
     return {name: stale(folder / name) for name in wanted}
 
