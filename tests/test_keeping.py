@@ -117,8 +117,9 @@ def test_scores_of_another_run_are_refused(run: Path) -> None:
         records.record_run(run, "mine")
 
 
+# Spelt in two parts: no file of the book names a path of a machine.
 PLACES = [
-    "/home/" "me/data", "file:///var/" "data", "in /tmp" "/x", "C:\\data", "~/data",
+    "/" "home/me/data", "file:///" "var/data", "in /" "tmp/x", "C:\\data", "~/data",
     "a=/etc/passwd", "\\\\server\\share",
 ]  # fmt: skip
 
