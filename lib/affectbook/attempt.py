@@ -18,6 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from affectbook import execute, progress
+from affectbook.errors import CacheError
 from affectbook.files import write_text
 
 KEY, QUIET = "AFFECTBOOK_RUN_KEY", "AFFECTBOOK_QUIET"
@@ -77,31 +78,46 @@ class Attempt:
             return execute.execute(source, output, failed, parameters, timeout, self._where)
 
     def _where(self) -> str:
-        """Return in which fold the run was and that it can go on, as one sentence or none."""
+        """Return to which fold the run had come, and that it can go on, or nothing."""
         step = progress.last_step(self.folder)
         if step is None:
             return ""
-        return f"It was in {step}. The same command goes on at that fold."
+        return f"It had come to {step}. The same command goes on there."
 
 
 @contextmanager
-def attempt(folder: Path, key: str) -> Iterator[Attempt]:
+def attempt(folder: Path, key: str, *, forced: bool = False) -> Iterator[Attempt]:
     """Let a run be made in `folder`, whose finished folds of earlier attempts are used.
 
     What fails before a fold was finished leaves nothing.
+
+    Parameters
+    ----------
+    folder, key
+        Of the unfinished run.
+    forced
+        Made again from the start: attempts before that were not are forgotten.
+
+    Raises
+    ------
+    CacheError
+        If what belongs to the run cannot be written, as on a full disk; finished folds are kept.
     """
-    before = _interrupted(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / progress.LOG).unlink(missing_ok=True)
-    done = len(list((folder / progress.FOLDS).glob("*/*.json")))
-    if done:
-        print(f"Going on: {done} folds were finished before it was interrupted.", flush=True)
-    started = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": 0.0}
-    write_text(folder / ATTEMPTS, json.dumps([*before, started]))
-    environment = {progress.DIR: str(folder), KEY: key}
-    os.environ.update(environment)
+    environment = {progress.DIR: str(folder)} | ({KEY: key} if key else {})
     try:
+        before = _begin(folder, forced)
+        os.environ.update(environment)
         yield Attempt(folder, before, time.monotonic(), _children_s())
+    except CacheError:
+        raise
+    except OSError as error:
+        raise CacheError(
+            "the results of a run could not be kept",
+            file=error.filename or folder,
+            found=error.strerror or type(error).__name__,
+            expected="a folder that may be written, with room on its disk",
+            do="free the disk and run the same command again: it goes on where it was",
+        ) from error
     finally:
         for name in environment:
             os.environ.pop(name, None)
@@ -109,17 +125,47 @@ def attempt(folder: Path, key: str) -> Iterator[Attempt]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _begin(folder: Path, forced: bool) -> list[dict[str, object]]:
+    """Make the folder ready and return the attempts before: of these, only folds are taken over."""
+    before = _interrupted(folder)
+    if forced and not (before and all(one.get("forced") for one in before)):
+        shutil.rmtree(folder, ignore_errors=True)
+        before = []
+    folder.mkdir(parents=True, exist_ok=True)
+    # Tables of an attempt before could pass for those of this one, and what a killed process had
+    # not given its name yet would stay.
+    for path in [*folder.iterdir(), *folder.rglob(".*")]:
+        if path.is_file() and path.name != ATTEMPTS:
+            path.unlink(missing_ok=True)
+    done = len(list((folder / progress.FOLDS).glob("*/*.json")))
+    if done:
+        print(f"Going on: {done} folds were finished before it was interrupted.", flush=True)
+    now = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": 0.0}
+    now |= {"forced": True} if forced else {}
+    write_text(folder / ATTEMPTS, json.dumps([*before, now]))
+    return before
+
+
 def finish(unfinished: Path, folder: Path) -> None:
     """Give a finished run its name; what was only for resuming goes."""
-    old = folder.with_name(f".old-{folder.name}")
+    old = _old(folder)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.replace(old)
     unfinished.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(folder / progress.FOLDS, ignore_errors=True)
+    tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished run needs no more: `finish` may have been killed at any point."""
+    for path in (_old(folder), folder / progress.FOLDS):
+        shutil.rmtree(path, ignore_errors=True)
     for name in (progress.LOG, ATTEMPTS):
         (folder / name).unlink(missing_ok=True)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".old-{folder.name}")
 
 
 def _interrupted(folder: Path) -> list[dict[str, object]]:
@@ -129,9 +175,9 @@ def _interrupted(folder: Path) -> list[dict[str, object]]:
         last = max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file())
         begun = datetime.fromisoformat(told[-1]["started"]).timestamp()
         told[-1]["seconds"] = round(max(0.0, last - begun), 1)
+        return [dict(one) for one in told]
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return []
-    return told
 
 
 def _children_s() -> float:

@@ -137,7 +137,7 @@ def _execute(root: Path, source: Path, output: Path, key: str) -> None:
     for other in own.parent.glob(f".unfinished-{name}-*"):
         if other != unfinished:
             shutil.rmtree(other)
-    with attempt.attempt(unfinished, key) as made:
+    with attempt.attempt(unfinished) as made:
         made.execute(source, output, failed)
         failed.unlink(missing_ok=True)
         if (unfinished / running.RESULTS[0]).is_file():
