@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -20,6 +21,8 @@ _ENVIRONMENT = {"GOMP_SPINCOUNT": "10000"}
 # Cells report errors as messages; what the kernel itself logs (unencrypted TCP on one machine,
 # an interrupt while it shuts down) is noise.
 _QUIET = ["--IPKernelApp.log_level=50"]
+# As Python, NumPy and torch call it.
+_NO_MEMORY = ("MemoryError", "OutOfMemoryError")
 
 
 class NotebookFailed(RunError):
@@ -89,6 +92,8 @@ def _papermill(
 
     # Frozen standard-library modules only matter to a debugger; this keeps its warning quiet.
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    # What it logs as an error is raised as well.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     papermill.execute_notebook(
@@ -108,7 +113,9 @@ def _failures() -> tuple[type[Exception], ...]:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    return PapermillExecutionError, CellExecutionError, CellTimeoutError, DeadKernelError
+    # A RuntimeError: the kernel died, or gave no sign, while it started.
+    return (PapermillExecutionError, CellExecutionError, CellTimeoutError, DeadKernelError,
+            RuntimeError)  # fmt: skip
 
 
 def _kept(source: Path, running: Path, failed: Path) -> Path | None:
@@ -128,31 +135,43 @@ def _explain(name: str, error: Exception, where: str) -> tuple[str, bool]:
     """Return one message, and whether the cell raised one of the package's own errors."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    ename, cell = getattr(error, "ename", None), getattr(error, "exec_count", None)
-    if ename is not None:
-        known = getattr(errors, ename, None)
-        expected = isinstance(known, type) and issubclass(known, errors.AffectbookError)
-        line = f"{ename}: {error.evalue}".strip()
-        line = line if expected else line.splitlines()[-1]
-        return f"{name} failed in cell [{cell}]: {line}", expected
+    if getattr(error, "ename", None) is not None:
+        return _explain_cell(name, error, where)
     if isinstance(error, DeadKernelError):
         why = f"the kernel died. {where} Most often the system ends a kernel that takes more "
-        why += f"memory than there is ({_memory()}): a smaller scale, shorter windows or fewer "
-        why += "subjects take less"
+        why += f"memory than there is{_memory()}"
     elif isinstance(error, CellTimeoutError):
         why = f"a cell took longer than it may (--timeout). {where}"
     elif isinstance(error, OSError):
         why = f"it could not be written ({error.strerror or type(error).__name__}). {where}"
     else:
         why = (f"{error}".strip().splitlines() or [type(error).__name__])[-1]
+        why += f". {where}"
     return f"{name} failed: {' '.join(why.split())}", False
+
+
+def _explain_cell(name: str, error: Exception, where: str) -> tuple[str, bool]:
+    """Return the same for what a cell raised."""
+    known = getattr(errors, error.ename, None)
+    expected = isinstance(known, type) and issubclass(known, errors.AffectbookError)
+    line = f"{error.ename}: {error.evalue}".strip(": ")
+    line = line if expected else line.splitlines()[-1]
+    told = f"{name} failed in cell [{error.exec_count}]: {line}"
+    if expected:
+        return told, True
+    if error.ename.endswith(_NO_MEMORY) or "allocate memory" in error.evalue:
+        told += f". It took more memory than there is{_memory()}"
+    return f"{told}. {where}" if where else told, False
 
 
 def _memory() -> str:
     import psutil
 
     memory = psutil.virtual_memory()
-    return f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free now"
+    return (
+        f" ({memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free now): a smaller "
+        "scale, shorter windows or fewer subjects take less"
+    )
 
 
 def _forget_machine(notebook: Path) -> None:

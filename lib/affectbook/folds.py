@@ -7,6 +7,7 @@ and whatever rounds a number are those of today; else it is made again.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -108,6 +109,8 @@ class Kept:
         told = json.loads(json.dumps(told))
         path = self._path(fold)
         try:
+            if not self.run.is_dir():
+                raise FileNotFoundError(None, "the folder of the run is gone")
             write_text(path, json.dumps(told | {"sum": _sum(told)}))
         except OSError as error:
             raise CacheError(
@@ -173,7 +176,7 @@ def _described(value: object) -> object:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), digest]
     if isinstance(value, Mapping):
@@ -190,7 +193,7 @@ def _described(value: object) -> object:
 
 def _name(value: object) -> str:
     name = getattr(value, "__qualname__", "<")
-    if "<" in name:
+    if "<" in name or inspect.ismethod(value):
         raise TypeError(f"{name} has no name of its own")
     return f"{value.__module__}.{name}"
 

@@ -9,8 +9,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
+
+from affectbook.errors import CacheError
 
 
 @contextmanager
@@ -31,23 +33,40 @@ def alone(path: Path, what: str) -> Iterator[bool]:
     ------
     bool
         Whether this process had to wait: somebody else may have done the work meanwhile.
+
+    Raises
+    ------
+    CacheError
+        If the lock cannot be made, as in a folder that may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock, waited = _locked(path, what)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock, waited = _locked(path, what)
+    except OSError as error:
+        raise CacheError(
+            f"{what} could not be locked",
+            file=path,
+            found=error.strerror or type(error).__name__,
+            expected="a folder that may be written, on a disk that knows locks",
+            do="change its permissions or free its disk; build may be a link to another folder",
+        ) from error
     try:
         _write(lock, {"pid": os.getpid(), "host": platform.node(),
                       "since": datetime.now(UTC).isoformat(timespec="seconds")})  # fmt: skip
         yield waited
     finally:
-        path.unlink(missing_ok=True)
+        # Whoever came after the file was removed by hand has a lock of the same name.
+        if _is_at(path, lock):
+            path.unlink(missing_ok=True)
         lock.close()
 
 
-def _locked(path: Path, what: str) -> tuple[TextIO, bool]:
+def _locked(path: Path, what: str) -> tuple[FileIO, bool]:
     """Return the open file that carries the lock, and whether there was somebody to wait for."""
     waited = False
     while True:
-        lock = path.open("a+", encoding="utf-8")
+        # Without a buffer: what a full disk refuses would be written again when it is closed.
+        lock = path.open("a+b", buffering=0)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,7 +84,7 @@ def _locked(path: Path, what: str) -> tuple[TextIO, bool]:
         lock.close()
 
 
-def _is_at(path: Path, lock: TextIO) -> bool:
+def _is_at(path: Path, lock: FileIO) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
     except FileNotFoundError:
@@ -81,12 +100,10 @@ def holder(path: Path) -> str:
         return ""
 
 
-def _write(lock: TextIO, told: dict[str, object]) -> None:
+def _write(lock: FileIO, told: dict[str, object]) -> None:
     """Replace what the file of a lock says, in place: another file would be another lock."""
     try:
-        lock.seek(0)
-        lock.truncate()
-        lock.write(json.dumps(told))
-        lock.flush()
+        lock.truncate(0)
+        lock.write(json.dumps(told).encode())
     except OSError:
         pass  # a full disk: the lock holds without a name

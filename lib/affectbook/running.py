@@ -135,20 +135,19 @@ def run(
     lock = planned.folder.with_name(f".{planned.key}.lock")
     with locks.alone(lock, f"run {planned.key}"):
         if not force and _finished(planned):
+            attempt.tidy(planned.folder)
             print("This run has finished before; --force repeats it.")
             return planned.folder
-        if force:
-            shutil.rmtree(planned.unfinished, ignore_errors=True)
         print(f"Running {paper}, run {planned.key} ...", flush=True)
-        _make(planned, timeout)
+        _make(planned, timeout, force)
     return planned.folder
 
 
-def _make(planned: Plan, timeout: int | None) -> None:
+def _make(planned: Plan, timeout: int | None, force: bool) -> None:
     """Execute the notebook, write what belongs to a run beside it, and give the folder its name."""
     target = planned.unfinished
     failed = project_root() / "build" / "failed" / f"{planned.paper}-{planned.key}.ipynb"
-    with attempt.attempt(target, planned.key) as made:
+    with attempt.attempt(target, planned.key, forced=force) as made:
         write_text(target / "parameters.json", json.dumps(planned.parameters, indent=1) + "\n")
         executed = made.execute(planned.source, target / "notebook.ipynb", failed,
                                 planned.parameters, timeout)  # fmt: skip
@@ -269,10 +268,11 @@ def _data_hash(setting: object) -> str | None:
 
 
 def _finished(planned: Plan) -> bool:
-    kept = planned.folder / "provenance.json"
-    return kept.is_file() and json.loads(kept.read_text())["notebook"] == notebook.code_hash(
-        notebook.read(planned.source)
-    )
+    try:
+        told = json.loads((planned.folder / "provenance.json").read_text(encoding="utf-8"))
+        return told["notebook"] == notebook.code_hash(notebook.read(planned.source))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # it is made again, which puts right what was damaged
 
 
 def _require_room(folder: Path) -> None:
