@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from affectbook import datasets, experiments, files, protocols, results
+from affectbook import datasets, experiments, files, folds, protocols, results
 from affectbook.errors import DataNotFoundError, ParameterError, ProtocolError
 from affectbook.experiments import Experiment, Setting, rule_of
 from affectbook.papers import hcmnet
@@ -174,6 +174,17 @@ def test_what_a_run_leaves_behind(experiment, tmp_path, monkeypatch) -> None:
     assert kept["windows"] == list(experiment.data.X.shape)
     assert (kept["dataset"], kept["tier"]) == ("wesad", "simulated")
     assert kept["sha256"] == datasets.content_hash("wesad", experiment.data.folder)
+
+
+def test_the_folds_of_every_model_of_the_chapter_can_be_kept(experiment) -> None:
+    """A model without a key would be trained from the start after each interruption."""
+    setting, data = experiment.setting, experiment.data
+    models = hcmnet.reference_models(setting, data) | {"hcmnet": hcmnet.build(setting, data)}
+    keys = {name: folds.key(model) for name, model in models.items()}
+    assert None not in keys.values() and len(set(keys.values())) == len(keys)
+    again = hcmnet.build(setting, data)
+    assert folds.key(again) == keys["hcmnet"]
+    assert folds.key(again.set_params(max_epochs=99)) != keys["hcmnet"]
 
 
 def test_in_a_notebook_the_files_go_into_the_interactive_folder(experiment, build) -> None:

@@ -179,6 +179,8 @@ def _described(value: object) -> object:
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), digest]
+    if isinstance(value, set | frozenset):
+        return sorted(_described(one) for one in value)
     if isinstance(value, Mapping):
         return {str(name): _described(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
