@@ -156,6 +156,7 @@ def test_the_placebo_tosses_a_coin_per_trial(experiment) -> None:
 
 
 def test_what_a_run_leaves_behind(experiment, tmp_path, monkeypatch) -> None:
+    (tmp_path / "run").mkdir()
     monkeypatch.setenv("AFFECTBOOK_RUN_DIR", str(tmp_path / "run"))
     experiment.add("majority", DummyClassifier(), placebo=True)
     experiment.add("majority", DummyClassifier(), "shuffled_windows_as_published")
