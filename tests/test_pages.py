@@ -94,6 +94,7 @@ def run_of_a_reader(root: Path, **told: object) -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(results, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(results, "N_BOOT", 200)
     monkeypatch.setattr(benchmarks, "project_root", lambda: tmp_path)
     monkeypatch.setattr(data_page, "_figure", lambda card, folder: "")  # see test_data_page.py
     return tmp_path
