@@ -402,7 +402,7 @@ def test_a_record_is_a_finished_run_under_a_plain_name(tiny: TinyProject) -> Non
     assert tiny.runs("record", str(folder), "first").returncode == 0
     kept = tiny.root / "results" / "recorded" / "first"
     assert {path.name for path in kept.iterdir()} == {
-        "scores.csv", "predictions.csv", "provenance.json",
+        "scores.csv.gz", "predictions.csv.gz", "provenance.json",
     }  # fmt: skip
 
 

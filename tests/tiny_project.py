@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MACHINERY = (
-    "__init__", "attempt", "bookbuild", "closure", "errors", "execute", "files", "locks",
-    "notebook", "papers/__init__", "params", "progress", "provenance", "results", "running",
-    "runpage", "runs", "scoring", "sealed", "models/__init__",
+    "__init__", "attempt", "bookbuild", "closure", "errors", "execute", "files", "keeping",
+    "locks", "notebook", "papers/__init__", "params", "progress", "provenance", "results",
+    "running", "runpage", "runs", "scoring", "sealed", "models/__init__",
     "models/products", "models/scans/__init__", "models/scans/fused", "models/scans/mamba1",
     "models/scans/mamba2",
 )  # fmt: skip

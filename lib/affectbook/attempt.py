@@ -86,15 +86,17 @@ class Attempt:
 
 
 @contextmanager
-def attempt(folder: Path, key: str, *, forced: bool = False) -> Iterator[Attempt]:
+def attempt(folder: Path, key: str | None = None, *, forced: bool = False) -> Iterator[Attempt]:
     """Let a run be made in `folder`, whose finished folds of earlier attempts are used.
 
     What fails before a fold was finished leaves nothing.
 
     Parameters
     ----------
-    folder, key
+    folder
         Of the unfinished run.
+    key
+        Of the run; the book's own run has none, since no page can lead to its folder.
     forced
         Made again from the start: attempts before that were not are forgotten.
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from affectbook import attempt, locks, notebook, papers, running
+from affectbook import attempt, locks, notebook, papers, running, sealed
 from affectbook.closure import closure, closure_of, digest
 from affectbook.errors import RunError
 from affectbook.execute import NotebookFailed
@@ -37,6 +37,8 @@ def build(root: Path) -> Path:
         If a notebook failed or rendering gave a warning.
     """
     with locks.alone(root / "build" / ".lock", "this book"):
+        for folder in sealed.folders(root / "results" / "recorded"):
+            sealed.require(folder)
         executed = execute_changed(root)
         rendered = render(root)
     if not executed and not rendered:

@@ -19,10 +19,11 @@ from affectbook import (
     progress,
     provenance,
     runpage,
+    sealed,
 )
 from affectbook.closure import closure, digest
 from affectbook.errors import CacheError, RunError
-from affectbook.files import project_root, sha256, write_text
+from affectbook.files import project_root, write_text
 
 RESULTS = ("scores.csv", "predictions.csv")
 # A page holds its figures; with notebook and folds a run of a chapter takes about 40 MB.
@@ -32,10 +33,11 @@ _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
     for name in (
         "ablations", "again", "attempt", "bookbuild", "chapters", "chapters.hcmnet",
-        "chapters.readers", "chapters.shared", "chapters.state", "claims", "compare",
-        "datasets._licence", "efficiency", "estimate", "execute", "figures", "folds",
-        "grid_figures", "grids", "locks", "pages", "pools", "progress", "provenance", "records",
-        "running", "runpage", "runs", "summary", "sweeps", "wearable",
+        "chapters.labels", "chapters.populations", "chapters.readers", "chapters.shared",
+        "chapters.state", "claims", "compare", "confirming", "datasets._licence", "efficiency",
+        "estimate", "execute", "figures", "folds", "grid_figures", "grids", "keeping", "locks",
+        "pages", "pools", "progress", "provenance", "records", "running", "runpage", "runs",
+        "sealed", "staleness", "summary", "sweeps", "wearable",
     )
 )  # fmt: skip
 
@@ -188,10 +190,9 @@ def write_provenance(
         "data": json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None,
         **provenance.collect(root, parameters, code, made.seconds),
         **made.usage(),
-        "files": {name: sha256(folder / name) for name in RESULTS},
     }
     data.unlink(missing_ok=True)
-    write_text(folder / "provenance.json", json.dumps(told, indent=1) + "\n")
+    sealed.seal(folder, told)
 
 
 def run_key(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from affectbook import bookbuild, papers, params, running
+from affectbook import bookbuild, keeping, papers, params, running
 from affectbook.errors import AffectbookError, ParameterError, RunError
 from affectbook.execute import NotebookFailed
 from affectbook.files import project_root
@@ -204,9 +204,7 @@ def _do(arguments: argparse.Namespace) -> None:
     elif arguments.command in ("data", "check-data"):
         _do_data(arguments)
     elif arguments.command == "record":
-        from affectbook import records
-
-        print(f"Recorded: {_short(records.record_run(arguments.run, arguments.name), root)}")
+        print(f"Recorded: {_short(keeping.record_run(arguments.run, arguments.name), root)}")
     else:
         _run(arguments, root)
 
