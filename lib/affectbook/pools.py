@@ -327,7 +327,15 @@ def _child(
             )  # fmt: skip
             status = _ended(child, stopped)
         texts = [Path(own, name).read_text("utf-8", "replace").strip() for name in ("err", "out")]
-    return status, (texts[0] or texts[1].rpartition("\n")[2])[-_TOLD:]
+    return status, _complaint(*texts)
+
+
+def _complaint(err: str, out: str) -> str:
+    """Return what a process said last: its errors, of a traceback the last line."""
+    told = err or out.rpartition("\n")[2]
+    if "Traceback (most recent call last)" in told:
+        told = told.rpartition("\n")[2]
+    return told if len(told) <= _TOLD else f"... {told[-_TOLD:]}"
 
 
 def _environment(task: Task, threads: int) -> dict[str, str]:
