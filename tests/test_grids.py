@@ -100,7 +100,7 @@ def test_values_of_a_grid_are_the_text_that_stands_there(tmp_path: Path) -> None
     st.none() | st.integers() | st.floats(allow_nan=False) | st.text(), min_size=1, max_size=3),
     min_size=1, max_size=4))  # fmt: skip
 def test_what_yaml_writes_is_read(grid: dict[str, list]) -> None:
-    text = yaml.safe_dump(grid, allow_unicode=True)
+    text = yaml.safe_dump(grid)
     read = grids._checked(yaml.load(text, grids._Loader))
     assert list(read) == sorted(grid)
     for name, values in grid.items():

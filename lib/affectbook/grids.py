@@ -146,7 +146,7 @@ def _wrong(path: Path | None, field: object, found: object, expected: str,
                      expected=expected, do=do)  # fmt: skip
 
 
-def plans(paper: str, grid: Path | Mapping[str, object]) -> list[Run]:
+def plans(paper: str, grid: Path | str | Mapping[str, object]) -> list[Run]:
     """Return the runs of a grid, all of them checked; those that are the same run once.
 
     Raises
@@ -199,7 +199,7 @@ def _resolved(plan: running.Plan, name: str) -> object:
     return plan.setting.get(name) if value is None else value
 
 
-def sweep(paper: str, grid: Path | Mapping[str, Sequence], *, workers: int | None = None,
+def sweep(paper: str, grid: Path | str | Mapping[str, Sequence], *, workers: int | None = None,
           threads: int = 1, scheduler: str | None = None) -> pd.DataFrame:  # fmt: skip
     """Run every combination of a grid and return one table of scores.
 
@@ -222,7 +222,7 @@ def sweep(paper: str, grid: Path | Mapping[str, Sequence], *, workers: int | Non
 
 def sweep_to_folder(
     paper: str,
-    grid: Path | Mapping[str, Sequence],
+    grid: Path | str | Mapping[str, Sequence],
     *,
     workers: int | None = None,
     threads: int = 1,
