@@ -30,6 +30,7 @@ SHAPES = {
     "hcmnet_step": ["batch", "samples"],
     "growth": ["layer", "vary", "batch", "length", "states"],
     "recordings": ["file_mb"],
+    "runs": ["what"],
 }
 """The scripts of ``bench/``, with the columns that name a shape."""
 LAYERS = {"mamba": "scan of Mamba", "mamba2": "layer of Mamba-2"}
@@ -58,6 +59,8 @@ def parts(folder: Path) -> dict[str, Parts]:
             found["bench_growth.md"].append(growth(measured))
         elif name == "recordings":
             found["bench_recordings.md"] = [recordings(measured)]
+        elif name == "runs":
+            found["bench_runs.md"] = [runs(measured)]
         else:
             found[f"bench_{name}.md"] = [made_by(measured), ratios(measured, SHAPES[name])]
         if name == "hcmnet_step" and len(measured):
@@ -133,6 +136,23 @@ def recordings(measured: pd.DataFrame) -> pd.DataFrame:
             "peak memory": [f"{peak:.0f} MB" for peak in own["peak_mb"]],
             "rounds apart": [f"{spread:.0%}" for spread in own["spread"]],
             "memory / size of the file": [f"{share:.2g} x" for share in shares],
+        }
+    )
+
+
+def runs(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return what a run takes beside a script, and a sweep with two workers beside one."""
+    own = _on(measured, "cpu")
+    return pd.DataFrame(
+        {
+            "what": own["what"],
+            "how": own["candidate"],
+            "runs": own["runs"],
+            "wall time": [f"{seconds:.1f} s" for seconds in own["seconds"]],
+            "CPU time": [f"{seconds:.1f} s" for seconds in own["cpu_seconds"]],
+            "beside the first": [f"{ratio:.2f} x" for ratio in own["ratio"]],
+            "rounds apart": [f"{spread:.0%}" for spread in own["spread"]],
+            "measured": own["date"] + ", " + own["cpu"],
         }
     )
 
@@ -308,6 +328,19 @@ def _recordings(measured: pd.DataFrame, candidate: str, over: str) -> list[float
     return list(own["seconds"] if over == "" else own["peak_mb"] / own[over])
 
 
+def _more_than_script(measured: pd.DataFrame) -> list[float]:
+    """Return how many seconds a run takes longer than the script of its notebook."""
+    own = _where(measured, what="one notebook").set_index("candidate")["seconds"]
+    return [own["make run"] - own["plain script"]] if len(own) > 1 else []
+
+
+def _share_of_ideal(measured: pd.DataFrame) -> list[float]:
+    """Return the time of one worker over that of several, for each of them."""
+    own = _where(measured, what="a sweep")
+    one, more = _where(own, workers=1)["seconds"], own[own["workers"] > 1]
+    return list(one.iloc[0] / (more["workers"] * more["seconds"])) if len(one) else []
+
+
 def _goals() -> Iterator[Goal]:
     def beside(who: str, *lengths: int, **where: object) -> Callable[[pd.DataFrame], list[float]]:
         return partial(_ratio, beside=who, lengths=lengths, **where)
@@ -342,6 +375,10 @@ def _goals() -> Iterator[Goal]:
     ):
         how = partial(_recordings, candidate=candidate, over=over)
         yield Goal("recordings", what, how, at_most=most, unit=unit)
+    yield Goal("runs", "a notebook as a run, time beyond its code in one script",
+               _more_than_script, at_most=10, unit=" s")  # fmt: skip
+    yield Goal("runs", "a sweep on two cores, two workers beside one", _share_of_ideal,
+               at_least=0.9, unit=" of ideal")  # fmt: skip
     for name, words in LAYERS.items():
         exponent_of = partial(_exponents, layer=name)
         what = f"{words}, exponent of time with length"
