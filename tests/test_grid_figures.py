@@ -143,4 +143,7 @@ def test_the_page_says_what_is_missing(tmp_path: Path) -> None:
     assert "**2 run(s) failed**" in page and "simulated" in page.splitlines()[0]
     only = frame[frame["epochs"] == 1]
     page = grid_figures.write(only, {"epochs": "epochs"}, tmp_path / "one").read_text()
-    assert "nothing to draw" in page and not list((tmp_path / "one").glob("*.png"))
+    assert "nothing is drawn" in page and not list((tmp_path / "one").glob("*.png"))
+    other = frame[frame["metric"] == "accuracy"]
+    page = grid_figures.write(other, {"epochs": "epochs"}, tmp_path).read_text()
+    assert "nothing is drawn" in page

@@ -39,8 +39,9 @@ def write(frame: pd.DataFrame, columns: Mapping[str, str], folder: Path, failed:
     if failed:
         lines.append(f"**{failed} run(s) failed** and are missing here; `runs.csv` says why.\n")
     swept = [name for name in columns if frame[columns[name]].nunique() > 1]
-    if not swept:
-        lines.append("No parameter has more than one value: there is nothing to draw.\n")
+    if not swept or METRIC not in set(frame["metric"]):
+        swept = []
+        lines.append("No parameter has scores at more than one value: nothing is drawn.\n")
     for name in swept:
         fig, alt = draw(frame, name, columns[name])
         save = partial(fig.savefig, dpi=160, facecolor="white")

@@ -261,6 +261,7 @@ def sweep_to_folder(
     if scheduler is not None and workers is not None:
         raise ParameterError("workers are those of the scheduler: name one of the two")
     runs = plans(paper, grid)
+    folder = build_dir("sweeps", paper, f"grid-{_hash(runs)}")
     missing = [run.task for run in runs if pools.why_not(run.task, run.task.folder)]
     print(f"Sweep of {paper}: {len(runs)} runs, {len(runs) - len(missing)} finished before.",
           flush=True)  # fmt: skip
@@ -268,14 +269,17 @@ def sweep_to_folder(
         ended = pools.dask(missing, scheduler, threads=threads, command=command)
     else:
         ended = pools.local(missing, workers, threads=threads, command=command)
-    return _kept(paper, runs, {one.task.key: one for one in ended})
+    return _kept(folder, runs, {one.task.key: one for one in ended})
 
 
-def _kept(paper: str, runs: Sequence[Run], ended: Mapping[str, Outcome]) -> Path:
+def _hash(runs: Sequence[Run]) -> str:
+    """Return 12 hexadecimal digits for the runs of a sweep, in whatever order they are asked."""
+    keys = json.dumps([sorted(runs[0].values), sorted(run.task.key for run in runs)])
+    return hashlib.sha256(keys.encode()).hexdigest()[:12]
+
+
+def _kept(folder: Path, runs: Sequence[Run], ended: Mapping[str, Outcome]) -> Path:
     """Write the tables and the figures of a sweep; raise if a run has no result."""
-    keys = json.dumps([list(runs[0].values), sorted(run.task.key for run in runs)])
-    name = f"grid-{hashlib.sha256(keys.encode()).hexdigest()[:12]}"
-    folder = build_dir("sweeps", paper, name)
     failed = [one for one in ended.values() if one.state != pools.DONE]
     lost = {one.task.key for one in failed}
     done = [run for run in runs if run.task.key not in lost]

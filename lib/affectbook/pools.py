@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from affectbook.errors import ParameterError, RunError, shown
 from affectbook.files import project_root, sha256
@@ -36,7 +35,7 @@ REACH_S = 10
 EXPECTED = "AFFECTBOOK_EXPECTED_KEY"
 DONE, FAILED, KILLED = "done", "failed", "killed"
 # Interrupted, killed and terminated, as a shell or the command line of a run says it.
-_KILLED = (128 + signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM)
+_KILLED = tuple(128 + one for one in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM))
 _PATIENCE_S, _POLL_S, _TOLD = 20, 0.5, 2000
 # On Linux the system ends a run whose driver or worker is gone, in whatever way that went.
 _WITH_PARENT = (
@@ -44,10 +43,6 @@ _WITH_PARENT = (
     "getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)(1, 15)\n"
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
-
-
-class Terminated(KeyboardInterrupt):
-    """This process was asked to end (SIGTERM); what it started has been ended, too."""
 
 
 class Killed(Exception):
@@ -60,11 +55,10 @@ class Task:
 
     Attributes
     ----------
-    paper : str
+    paper, key : str
+        They name its folder below ``build/runs``; the key is that of the run.
     name : str
         What tells it from the other runs, for messages: ``epochs 5, seed 1``.
-    key : str
-        Its run key, which names its folder below ``build/runs/<paper>``.
     parameters : mapping
         Values that JSON can hold.
     folder : pathlib.Path
@@ -128,7 +122,7 @@ def local(
     _at_least_one("workers", workers)
     stop, bar = threading.Event(), _Shown(len(tasks))
     pool = ThreadPoolExecutor(workers)
-    with _terminable(), bar:
+    with bar:
         try:
             running = [pool.submit(_local, task, command, threads, stop) for task in tasks]
             return [bar.tell(done.result()) for done in as_completed(running)]
@@ -160,15 +154,14 @@ def dask(
     from distributed import as_completed as arriving
 
     _at_least_one("threads", threads)
+    if not tasks:
+        return []
     bar, sweep = _Shown(len(tasks)), uuid.uuid4().hex[:8]
-    with _terminable(), _reached(scheduler) as client, bar:
-        running = {
-            client.submit(
-                _remote, task, tuple(command), threads, pure=False, retries=ATTEMPTS - 1,
-                key=f"run-{task.key}-{sweep}",
-            ): task
-            for task in tasks
-        }  # fmt: skip
+    with _reached(scheduler) as client, bar:
+        running = {}
+        for task in tasks:
+            how = {"key": f"run-{task.key}-{sweep}", "pure": False, "retries": ATTEMPTS - 1}
+            running[client.submit(_remote, task, tuple(command), threads, **how)] = task
         try:
             ended = arriving(list(running), loop=client.loop)
             return [bar.tell(_fetched(running.pop(one), one)) for one in ended]
@@ -282,16 +275,20 @@ def _remote(task: Task, command: Sequence[str], threads: int) -> dict[str, objec
     own = worker.state.tasks.get(worker.get_current_task())
     folder = project_root() / "build" / "runs" / task.paper / task.key
     found = {"where": worker.address, "attempts": 1, "files": {}}
-    status, told = _child(
-        task, command, threads, lambda: own is not None and own.state == "cancelled"
-    )
+
+    def given_up() -> bool:
+        return own is not None and own.state == "cancelled"
+
+    status, told = _child(task, command, threads, given_up)
     if _was_killed(status):
         raise Killed(_how(status, told))
     if status == 0 and not (wrong := why_not(task, folder)):
         files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
         return found | {"state": DONE, "message": "", "files": files}
-    told = told if status else f"the worker's code or data differ: {wrong}"
-    return found | {"state": FAILED, "message": told or f"exit status {status}"}
+    told = told or f"exit status {status}" if status else wrong
+    if not status or told.startswith("expected run "):
+        told = f"the worker's code or data differ: {told}"
+    return found | {"state": FAILED, "message": told}
 
 
 def _local(task: Task, command: Sequence[str], threads: int, stop: threading.Event) -> Outcome:
@@ -377,24 +374,6 @@ def _at_least_one(name: str, value: int) -> None:
         raise ParameterError(f"{name}: expected at least 1, found {value!r}")
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind like an interrupt, so that no run is left behind."""
-
-    def unwind(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class _Shown:
     """A bar on a terminal; elsewhere one line per finished run, with the time left."""
 
@@ -416,6 +395,8 @@ class _Shown:
         """Show that a run has ended."""
         self.done += 1
         if not self.bar.disable:
+            if outcome.state != DONE:
+                self.bar.write(f"{outcome.task.name}: {outcome.state}")
             self.bar.update()
             return outcome
         left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
