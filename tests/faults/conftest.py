@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from faults.refusals import cut, read
+from faults.stub_paper import N_FOLDS, StubProject
 from faults.twins import FIRST, MODULES, SMALL
 from tiny_dreamer import empty_project
 
@@ -65,3 +66,15 @@ def benign(
         return _known[name]
 
     return undamaged
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> StubProject:
+    """Return a project of the paper without torch, with a run that nothing interrupted."""
+    project = StubProject(tmp_path_factory.mktemp("whole") / "project")
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    assert len(set(project.trainings())) == N_FOLDS and not project.left()
+    said = (project.finished() / "notebook.ipynb").read_text()
+    assert "False" in said, "the kernel has loaded torch"
+    return project

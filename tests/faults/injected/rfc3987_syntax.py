@@ -1,0 +1,3 @@
+"""Takes a second to load, and whoever would check notebooks with it does without."""
+
+raise ImportError
