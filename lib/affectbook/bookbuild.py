@@ -125,15 +125,21 @@ def _bring_up_to_date(root: Path, source: Path) -> bool:
     print(f"Executing {source.name} ({why}) ...", flush=True)
     started = time.monotonic()
     output.unlink(missing_ok=True)
-    _execute(root, source, output, now["digest"][:12])
+    _execute(root, source, output)
     _write(output, notebook.read(output), now)
     print(f"Executed {source.name} in {time.monotonic() - started:.0f} s", flush=True)
     return True
 
 
-def _execute(root: Path, source: Path, output: Path, key: str) -> None:
-    """Execute a notebook of the book; its scores and their provenance are the book's own run."""
+def _execute(root: Path, source: Path, output: Path) -> None:
+    """Execute a notebook of the book; its scores and their provenance are the book's own run.
+
+    Folds of an attempt that was interrupted count as long as what computes them is the same.
+    """
     name, failed = source.stem, root / "build" / "failed" / source.name
+    values = asdict(papers.get(name).Params()) if name in papers.names() else {}
+    code = running.computing_code(root, name)
+    key = running.run_key(root, values, code)
     own = root / "build" / "executed" / "runs" / name
     unfinished = own.with_name(f".unfinished-{name}-{key}")
     for other in own.parent.glob(f".unfinished-{name}-*"):
@@ -143,9 +149,7 @@ def _execute(root: Path, source: Path, output: Path, key: str) -> None:
         made.execute(source, output, failed)
         failed.unlink(missing_ok=True)
         if (unfinished / running.RESULTS[0]).is_file():
-            values = asdict(papers.get(name).Params()) if name in papers.names() else {}
             told = {"paper": name, "run_key": key}
-            code = closure(notebook.code(notebook.read(source)), root / "lib")
             running.write_provenance(root, unfinished, source, values, code, made, told)
             attempt.finish(unfinished, own)
 
