@@ -107,9 +107,28 @@ def attempt(folder: Path, key: str | None = None, *, forced: bool = False) -> It
     """
     environment = {progress.DIR: str(folder)} | ({KEY: key} if key else {})
     try:
-        before = _begin(folder, forced)
-        os.environ.update(environment)
-        yield Attempt(folder, before, time.monotonic(), _children_s())
+        with one_message(folder):
+            before = _begin(folder, forced)
+            os.environ.update(environment)
+            yield Attempt(folder, before, time.monotonic(), _children_s())
+    finally:
+        for name in environment:
+            os.environ.pop(name, None)
+        if folder.is_dir() and not (folder / progress.FOLDS).is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def one_message(folder: Path) -> Iterator[None]:
+    """Turn what a disk says into the message of a run whose results could not be kept.
+
+    Raises
+    ------
+    CacheError
+        Instead of an OSError.
+    """
+    try:
+        yield
     except CacheError:
         raise
     except OSError as error:
@@ -120,11 +139,6 @@ def attempt(folder: Path, key: str | None = None, *, forced: bool = False) -> It
             expected="a folder that may be written, with room on its disk",
             do="free the disk and run the same command again: it goes on where it was",
         ) from error
-    finally:
-        for name in environment:
-            os.environ.pop(name, None)
-        if folder.is_dir() and not (folder / progress.FOLDS).is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _begin(folder: Path, forced: bool) -> list[dict[str, object]]:
@@ -134,11 +148,7 @@ def _begin(folder: Path, forced: bool) -> list[dict[str, object]]:
         shutil.rmtree(folder, ignore_errors=True)
         before = []
     folder.mkdir(parents=True, exist_ok=True)
-    # Tables of an attempt before could pass for those of this one, and what a killed process had
-    # not given its name yet would stay.
-    for path in [*folder.iterdir(), *folder.rglob(".*")]:
-        if path.is_file() and path.name != ATTEMPTS:
-            path.unlink(missing_ok=True)
+    clear(folder)
     done = len(list((folder / progress.FOLDS).glob("*/*.json")))
     if done:
         print(f"Going on: {done} folds were finished before it was interrupted.", flush=True)
@@ -146,6 +156,17 @@ def _begin(folder: Path, forced: bool) -> list[dict[str, object]]:
     now |= {"forced": True} if forced else {}
     write_text(folder / ATTEMPTS, json.dumps([*before, now]))
     return before
+
+
+def clear(folder: Path) -> None:
+    """Leave of attempts before what they list and finished folds.
+
+    Their tables could pass for those of this one, and what a killed process had not given its name
+    yet would stay.
+    """
+    for path in [*folder.iterdir(), *folder.rglob(".*")]:
+        if path.is_file() and path.name != ATTEMPTS:
+            path.unlink(missing_ok=True)
 
 
 def finish(unfinished: Path, folder: Path) -> None:
