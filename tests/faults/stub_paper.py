@@ -155,16 +155,19 @@ class StubProject(TinyProject):
         """
         given = {f"FAULT_{name.upper()}".removesuffix("_HOW"): one for name, one in fault.items()}
         keep = {name: one for name, one in os.environ.items() if not name.startswith("AFFECTBOOK")}
-        places = [str(self.root / "lib"), str(INJECTED)]
-        own = {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1",
-               "STUB_LOG": str(self.log), "FAULT_MARK": str(self.mark)}  # fmt: skip
         command = [sys.executable, "-m", "affectbook.runs", *arguments]
         if limit is not None:
             command = ["prlimit", f"--fsize={limit}", *command]
         return subprocess.Popen(
-            command, cwd=self.root, env=keep | own | given, stdin=subprocess.DEVNULL,
+            command, cwd=self.root, env=keep | self.environment() | given, stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=stderr, text=True,
         )  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """Return what the processes of this project need to know."""
+        places = os.pathsep.join([str(self.root / "lib"), str(INJECTED)])
+        return {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "STUB_LOG": str(self.log),
+                "FAULT_MARK": str(self.mark)}  # fmt: skip
 
     def run(self, *more: str, **fault: object) -> subprocess.CompletedProcess[str]:
         """Run the paper to the end of the driver, whatever becomes of its kernel."""

@@ -66,6 +66,7 @@ HAPPENS: dict[str, Callable[[], object]] = {
     "nothing": lambda: None,
     "exit": lambda: os._exit(9),
     "memory": take_memory,
+    "error": lambda: 1 / 0,
     "full": fill,
     "no room in a file": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
 }
