@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +126,19 @@ def test_a_book_on_a_full_disk_is_one_message(book: StubProject, monkeypatch: py
     assert len(book.trainings()) == N_FOLDS + 1 and book.left() == []
 
 
+def test_a_page_of_a_book_on_a_full_disk_is_one_message(
+    book: StubProject, monkeypatch: pytest.MonkeyPatch
+):
+    """The copy of an executed notebook, which comes when its scores are kept."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "tiny.ipynb")
+
+    monkeypatch.setattr(bookbuild, "_write", full)
+    with pytest.raises(CacheError, match="No space left on device"):
+        bookbuild.build(book.root)
+
+
 def test_a_book_that_cannot_be_locked_is_one_message(book: StubProject):
     (book.root / "build").write_text("not a folder")
     with pytest.raises(CacheError, match="this book could not be locked"):
@@ -136,7 +151,9 @@ def test_a_book_that_is_killed_goes_on(book: StubProject, whole: StubProject):
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert not list((book.root / "build" / "executed" / "runs").glob("[!.]*"))
-    assert bookbuild.execute_changed(book.root) == ["tiny"]
+    code = "from pathlib import Path; from affectbook import bookbuild as made; "
+    code += "assert made.execute_changed(Path.cwd()) == ['tiny']"
+    subprocess.run([sys.executable, "-c", code], cwd=book.root, check=True, timeout=120)
     # The lock of a book that was killed stays until the next one is built.
     assert book.left() == [".lock"] and len(book.trainings()) == N_FOLDS
     own = book.root / "build" / "executed" / "runs" / "tiny"
