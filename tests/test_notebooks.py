@@ -65,6 +65,22 @@ def _spelt(hint: object) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace(" ", "")
 
 
+@each_paper
+def test_a_chapter_checks_its_parameters_first_and_ends_with_how_to_run_it_again(
+    path: Path,
+) -> None:
+    texts = [notebook.text(cell) for cell in notebook.code_cells(notebook.read(path))]
+    first = next(i for i, text in enumerate(texts) if "params.from_notebook(" in text)
+    assert first == 1, "raw papermill stops at a wrong name in the cell after the parameters"
+    order = [
+        next(i for i, text in enumerate(texts) if call in text)
+        for call in ("estimate.tell(", "readers.show(", "experiment.save()", "again.box(")
+    ]
+    assert order == sorted(order)
+    fits = next(i for i, text in enumerate(texts) if "experiment.add(" in text)
+    assert order[0] <= fits, "how long it takes is said before anything is trained"
+
+
 @each
 def test_cells_are_few_and_short(path: Path) -> None:
     cells = notebook.code_cells(notebook.read(path))
