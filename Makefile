@@ -19,7 +19,7 @@ ARGS ?=
 RUN ?=
 NAME ?=
 TESTS ?=
-BENCH ?= mamba2 mamba hcmnet_step growth wearable recordings
+BENCH ?= mamba2 mamba hcmnet_step growth wearable recordings runs
 # Which data set to get or look at, the publisher's zip that you got by hand, and the folder of all data sets.
 DATASET ?=
 ARCHIVE ?=
@@ -105,7 +105,7 @@ $(BENCH_VENV)/.stamp: $(STAMP) bench/requirements.txt
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	@touch $@
 
-bench: $(BENCH_VENV)/.stamp ## measure speed against the alternatives, 25 minutes: make bench BENCH=mamba2 (ARGS=--quick: small shapes)
+bench: $(BENCH_VENV)/.stamp ## measure speed against the alternatives, 40 minutes: make bench BENCH=mamba2 (ARGS=--quick: small shapes)
 	@for name in $(BENCH); do $(BENCH_VENV)/bin/python bench/$$name.py $(ARGS); done
 	@echo "Measured: $(if $(findstring --quick,$(ARGS)),build/bench,results/bench; make book puts it on its page)"
 
