@@ -254,6 +254,13 @@ def test_what_cannot_be_told_from_its_kind_has_no_key(nameless: object) -> None:
     assert folds.key(make_pipeline(FunctionTransformer(double), Guess(nameless))) is None
 
 
+def test_what_a_notebook_defines_has_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code may change from one attempt to the next, and is in no key."""
+    monkeypatch.setattr(Guess, "__module__", "__main__")
+    monkeypatch.setattr(double, "__module__", "__main__")
+    assert folds.key(Guess()) is None and folds.key(double) is None and folds.key(Guess) is None
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     assert folds.key(np.float64(0.5), np.int64(3)) == folds.key(0.5, 3)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MACHINERY = (
     "__init__", "attempt", "bookbuild", "closure", "errors", "execute", "files", "keeping",
-    "locks", "notebook", "papers/__init__", "params", "progress", "provenance", "results",
+    "locks", "notebook", "papers/__init__", "params", "pools", "progress", "provenance", "results",
     "running", "runpage", "runs", "scoring", "sealed", "models/__init__",
     "models/products", "models/scans/__init__", "models/scans/fused", "models/scans/mamba1",
     "models/scans/mamba2",

@@ -195,7 +195,8 @@ def _described(value: object) -> object:
 
 def _name(value: object) -> str:
     name = getattr(value, "__qualname__", "<")
-    if "<" in name or inspect.ismethod(value):
+    # The code of a notebook is in no key.
+    if "<" in name or inspect.ismethod(value) or value.__module__ in (None, "__main__"):
         raise TypeError(f"{name} has no name of its own")
     return f"{value.__module__}.{name}"
 

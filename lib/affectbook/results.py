@@ -213,8 +213,11 @@ def readers(paper: str | None = None, folder: Path | None = None) -> pd.DataFram
 def _all(paper: str | None, folder: Path | None, own: bool) -> pd.DataFrame:
     parts = []
     for place in sealed.folders(folder or recorded_folder()):
-        if ("sweep" in sealed.require(place)) == own:
-            parts += [_read(path).assign(record=place.name) for path in place.glob("scores.csv*")]
+        told = sealed.require(place)
+        if ("sweep" in told) == own:
+            # What has no sum, such as a scores.csv.xz, is no table of the record.
+            parts += [_read(place / name).assign(record=place.name) for name in told["files"]
+                      if name.startswith("scores.csv")]  # fmt: skip
     if not parts:
         return pd.DataFrame(columns=[*SCORE_COLUMNS, "record"])
     rows = pd.concat(parts, ignore_index=True)

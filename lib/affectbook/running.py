@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,10 @@ from affectbook import (
     runpage,
     sealed,
 )
-from affectbook.closure import closure, digest
-from affectbook.errors import CacheError, RunError
+from affectbook.closure import closure, code_hash, digest
+from affectbook.errors import AffectbookError, CacheError, ParameterError, RunError
 from affectbook.files import project_root, write_text
+from affectbook.pools import EXPECTED, FILES
 
 RESULTS = ("scores.csv", "predictions.csv")
 # A page holds its figures; with notebook and folds a run of a chapter takes about 40 MB.
@@ -100,7 +102,10 @@ def plan(paper: str, given: Mapping[str, object]) -> Plan:
     parsed = params.parse(module.Params, given)
     setting = module.setting(parsed)
     data, code = _data_hash(setting), computing_code(root, paper)
-    key = run_key(root, asdict(parsed), code, data)
+    # None stands for what the scale says, and is the same run as that value by name.
+    told = {name: getattr(setting, name, None) if value is None else value
+            for name, value in asdict(parsed).items()}  # fmt: skip
+    key = run_key(root, told, code, data)
     folder = root / "build" / "runs" / paper / key
     return Plan(paper, asdict(parsed), asdict(setting), data, key, folder, tuple(code))
 
@@ -127,12 +132,19 @@ def run(
     ------
     ParameterError, DataNotFoundError, LicenceError
         Before anything is started: see `plan`.
+    RunError
+        If code, notebook or data were changed while it was made: its scores may be of either.
     CacheError
         If the folder of the run cannot be written, or its disk is too full.
     NotebookFailed
         If a cell fails, takes too long, or the kernel dies; finished folds are kept.
     """
+    if timeout is not None and timeout < 1:
+        raise ParameterError(f"--timeout takes 1 second or more, not {timeout}")
     planned = plan(paper, given)
+    # Of whoever started this process: code or data of a worker may differ.
+    if (expected := os.environ.get(EXPECTED, planned.key)) != planned.key:
+        raise RunError(f"expected run {expected}, found {planned.key}")
     _require_room(planned.folder.parent)
     lock = planned.folder.with_name(f".{planned.key}.lock")
     with locks.alone(lock, f"run {planned.key}"):
@@ -147,12 +159,14 @@ def run(
 
 def _make(planned: Plan, timeout: int | None, force: bool) -> None:
     """Execute the notebook, write what belongs to a run beside it, and give the folder its name."""
-    target = planned.unfinished
+    target, code = planned.unfinished, _require_planned(planned)
+    cells = notebook.code_hash(notebook.read(planned.source))
     failed = project_root() / "build" / "failed" / f"{planned.paper}-{planned.key}.ipynb"
     with attempt.attempt(target, planned.key, forced=force) as made:
         write_text(target / "parameters.json", json.dumps(planned.parameters, indent=1) + "\n")
         executed = made.execute(planned.source, target / "notebook.ipynb", failed,
                                 planned.parameters, timeout)  # fmt: skip
+        _require_unchanged(planned, cells, code)
         require_results(target, planned.source)
         found = {"paper": planned.paper, "run_key": planned.key, "setting": planned.setting}
         root = project_root()
@@ -161,6 +175,43 @@ def _make(planned: Plan, timeout: int | None, force: bool) -> None:
         runpage.write(executed, target / "page.html", beside(target, own_run(planned.paper)))
         failed.unlink(missing_ok=True)
         attempt.finish(target, planned.folder)
+
+
+def _require_planned(planned: Plan) -> dict[Path, str]:
+    """Return what each file of a run does; refuse one that has been changed since it was planned.
+
+    It may have waited for another process for long.
+    """
+    if plan(planned.paper, planned.parameters).key != planned.key:
+        raise _changed(planned)
+    return {path: code_hash(path) for path in planned.code}
+
+
+def _require_unchanged(planned: Plan, cells: str, code: Mapping[Path, str]) -> None:
+    """Refuse scores of which nobody can tell what made them: a kernel imports some code late.
+
+    Comments may have been changed.
+    """
+    try:
+        now = plan(planned.paper, planned.parameters)
+        same = now.key == planned.key or (
+            now.data == planned.data and {path: code_hash(path) for path in now.code} == code
+        )
+        if same and notebook.code_hash(notebook.read(planned.source)) == cells:
+            return
+    except (AffectbookError, OSError, SyntaxError, ValueError):
+        pass
+    # Under this key its folds would be taken up if the change is taken back.
+    shutil.rmtree(planned.unfinished / progress.FOLDS, ignore_errors=True)
+    raise _changed(planned)
+
+
+def _changed(planned: Plan) -> RunError:
+    return RunError(
+        f"code, notebook or data were changed while run {planned.key} waited or was made: nobody "
+        "could tell which of them its scores are of. Run it again; to work on meanwhile, take a "
+        "second checkout (git worktree add)"
+    )
 
 
 def beside(run_folder: Path, own: Path, *, html: bool = True) -> str:
@@ -271,6 +322,8 @@ def _data_hash(setting: object) -> str | None:
 def _finished(planned: Plan) -> bool:
     try:
         told = json.loads((planned.folder / "provenance.json").read_text(encoding="utf-8"))
+        if not all((planned.folder / name).is_file() for name in FILES):
+            return False
         return told["notebook"] == notebook.code_hash(notebook.read(planned.source))
     except (OSError, ValueError, KeyError, TypeError):
         return False  # it is made again, which puts right what was damaged
@@ -299,8 +352,3 @@ def _require_room(folder: Path) -> None:
             do="free the disk or change the permissions, then run again; build may be a link to a "
             "folder on another disk",
         )
-
-
-def done_before(planned: Plan) -> int:
-    """Return how many folds of an unfinished run are kept."""
-    return len(list((planned.unfinished / progress.FOLDS).glob("*/*.json")))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from affectbook import bookbuild, keeping, papers, params, running
-from affectbook.errors import AffectbookError, ParameterError, RunError
+from affectbook.errors import AffectbookError, ParameterError, RunError, shown
 from affectbook.execute import NotebookFailed
 from affectbook.files import project_root
 
@@ -45,7 +45,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, object]:
     told: dict[str, object] = {}
     if arguments.parameters is not None:
         try:
-            told = json.loads(arguments.parameters.read_text(encoding="utf-8"))
+            text = arguments.parameters.read_text(encoding="utf-8")
+            told = json.loads(text, object_pairs_hook=_once)
             if not isinstance(told, dict):
                 raise ValueError("not a mapping of names to values")
         except (OSError, ValueError) as error:
@@ -53,20 +54,31 @@ def _given(arguments: argparse.Namespace) -> dict[str, object]:
                 f"--parameters takes a JSON file of names and values; {arguments.parameters}: "
                 f"{error}"
             ) from error
-    return told | dict(arguments.p)
+    return told | _once(arguments.p)
+
+
+def _once(pairs: Sequence[Sequence]) -> dict[str, object]:
+    """Return names and values, none of which may be given twice."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ParameterError(f"a parameter is given twice: {shown(twice[0])}")
+    return dict(pairs)
 
 
 def _do_sweep(arguments: argparse.Namespace, root: Path) -> None:
     # These load torch and the data sets, which nothing else here needs.
     from affectbook import records, sweeps
 
-    only = dict(getattr(arguments, "p", ()))
+    only = _once(getattr(arguments, "p", ()))
     if arguments.command == "check-stale":
         _tell_stale(records.check())
         return
     _ask_for_cells(sweeps, arguments.paper, arguments.name, only)
     if arguments.command == "sweep":
-        folder = sweeps.run(arguments.paper, arguments.name, only, workers=arguments.workers or 1)
+        if arguments.scheduler is not None or arguments.threads is not None:
+            raise ParameterError("--scheduler and --threads are for a grid (GRID=), not for SWEEP=")
+        workers = 1 if arguments.workers is None else arguments.workers
+        folder = sweeps.run(arguments.paper, arguments.name, only, workers=workers)
         print(f"Cells: {_short(folder, root)}")
     elif arguments.command == "confirm":
         print(records.confirm(arguments.paper, arguments.name, arguments.cells))
@@ -78,9 +90,11 @@ def _do_sweep(arguments: argparse.Namespace, root: Path) -> None:
 def _do_grid(arguments: argparse.Namespace, root: Path) -> None:
     from affectbook import grids
 
+    if arguments.p or arguments.name:
+        raise ParameterError("a grid names all its parameters in its file: no -p, and no sweep")
     folder = grids.sweep_to_folder(
-        arguments.paper, arguments.grid, workers=arguments.workers, threads=arguments.threads,
-        scheduler=arguments.scheduler,
+        arguments.paper, arguments.grid, workers=arguments.workers, scheduler=arguments.scheduler,
+        threads=1 if arguments.threads is None else arguments.threads,
     )  # fmt: skip
     print(f"Sweep: {_short(folder, root)}")
 
@@ -160,7 +174,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     many.add_argument("name", nargs="?", default="", help="a key of its SWEEPS")
     many.add_argument("--grid", type=Path, help="a YAML file: parameter to list of values")
     many.add_argument("--workers", type=int, help="processes at a time")
-    many.add_argument("--threads", type=int, default=1, help="threads of each run of a grid")
+    many.add_argument("--threads", type=int, help="threads of each run of a grid, 1 unless given")
     many.add_argument("--scheduler", help="address of a Dask scheduler, for a grid")
     for name, what in (
         ("record-sweep", "keep the finished cells of a sweep"),

@@ -267,7 +267,7 @@ class Params:
     variant: str = _param("pool_strides_8_8_2", "of the network; several are joined by +")
     scale: str = _param("teaching", "how much is run", choices=tuple(SCALES))
     epochs: int | None = _param(None, "training epochs", low=1, high=500)
-    seed: int = _param(0, "of simulated data, coins, networks", low=0, high=2**31 - 1)
+    seed: int = _param(0, "of simulated data, coins, networks", low=0, high=4_000_000)
     device: str = _param("cpu", "cpu or cuda", choices=("cpu", "cuda"))
 
 
