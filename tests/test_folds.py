@@ -150,7 +150,9 @@ def test_another_machine_makes_it_again(
 
 
 @pytest.mark.parametrize(("name", "value"), [("OMP_NUM_THREADS", "7"),
-                                            ("AFFECTBOOK_PRODUCTS", "onednn")])  # fmt: skip
+                                            ("AFFECTBOOK_PRODUCTS", "onednn"),
+                                            ("MKL_NUM_THREADS", "7"),
+                                            ("ATEN_CPU_CAPABILITY", "default")])  # fmt: skip
 def test_threads_and_products_belong_to_a_machine(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_the_scan_is_named(tmp_path: Path, monkeypatch) -> None:
     assert provenance.collect(root, {"device": "cuda"}, [], 1.0)["scan"] == "mamba-ssm 2.3.2"
     monkeypatch.setenv(products.VARIABLE, "onednn")
     assert provenance.line(root).endswith("scans by torch, products by oneDNN")
+    assert provenance.collect(root, {}, [], 1.0)["scan"] == "torch, products by oneDNN"
 
 
 def test_packages_are_those_the_project_names_and_that_are_there(tmp_path: Path) -> None:

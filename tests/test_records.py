@@ -166,6 +166,15 @@ def test_cells_of_an_edited_record_do_not_stay(recorded: Path) -> None:
     assert results.overall(results.select(results.recorded(), seed=0), "accuracy") < 0.4
 
 
+def test_an_edited_cell_is_not_recorded(recorded: Path) -> None:
+    before = (recorded / "scores.csv.gz").read_bytes()
+    table = next(sweeps.folder_of("hcmnet", "tiny").glob("*/scores.csv"))
+    table.write_text(table.read_text().replace("0.3333333333", "0.9333333333", 1))
+    with pytest.raises(DataFileError, match="make the cell again"):
+        records.record("hcmnet", "tiny")
+    assert (recorded / "scores.csv.gz").read_bytes() == before
+
+
 def test_the_same_options_and_windows_give_the_same_key_under_the_same_code(recorded: Path) -> None:
     told = sealed.require(recorded)
     today = staleness.today_of("hcmnet", "tiny")

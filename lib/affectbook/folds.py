@@ -27,7 +27,12 @@ from affectbook.audit import Audit
 from affectbook.errors import CacheError
 from affectbook.files import write_text
 
-_ROUNDING = ("numpy", "scipy", "scikit-learn", "pandas", "torch", "skorch", "neurokit2")
+_ROUNDING = ("numpy", "scipy", "scikit-learn", "pandas", "torch", "skorch", "neurokit2",
+             "mamba-ssm", "causal-conv1d")  # fmt: skip
+# By these libraries are told how many threads to take, which code, and how exact to be.
+_TOLD = ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+         "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE",
+         "NPY_DISABLE_CPU_FEATURES", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE")
 
 
 class Fold(NamedTuple):
@@ -142,12 +147,20 @@ def key(*told: object) -> str | None:
 
 @cache
 def machine() -> dict[str, str]:
-    """Return what rounds numbers: processor, threads, libraries. Equal here means equal bits."""
+    """Return what rounds numbers: processor, threads, libraries.
+
+    Equal here means equal bits, but for graphics cards.
+    """
     packages = ", ".join(f"{name} {_version(name)}" for name in _ROUNDING)
     cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    threads = os.environ.get("OMP_NUM_THREADS") or str(cores)
+    told = {name: os.environ.get(name) for name in _TOLD}
     return {
         "processor": _processor(),
-        "threads": os.environ.get("OMP_NUM_THREADS") or str(cores),
+        "graphics cards": _graphics_cards(),
+        "threads": threads,
+        "environment": ", ".join(f"{name}={value}" for name, value in told.items()
+                                 if value and value != threads) or "plain",  # fmt: skip
         "products": os.environ.get("AFFECTBOOK_PRODUCTS") or "blas",
         "python": platform.python_version(),
         "packages": packages,
@@ -169,6 +182,18 @@ def _processor() -> str:
     name = found.get("model name") or platform.processor() or platform.machine()
     flags = " ".join(sorted(found.get("flags", found.get("Features", "")).split()))
     return f"{name} ({hashlib.sha256(flags.encode()).hexdigest()[:8]})"
+
+
+def _graphics_cards() -> str:
+    """Return the names of NVIDIA's cards and their driver, without a library that asks them."""
+    driver = Path("/proc/driver/nvidia")
+    cards = [path.read_text(encoding="utf-8", errors="replace")
+             for path in sorted(driver.glob("gpus/*/information"))]  # fmt: skip
+    names = [found[1].strip() for text in cards if (found := re.search(r"Model:(.*)", text))]
+    version = driver / "version"
+    told = version.read_text(encoding="utf-8", errors="replace") if version.is_file() else ""
+    number = re.search(r"\d+\.\d+(\.\d+)?", told)
+    return ", ".join([*names, *([f"driver {number[0]}"] if number else [])]) or "none"
 
 
 def _described(value: object) -> object:

@@ -39,7 +39,7 @@ def collect(
         "seed": parameters.get("seed"),
         "git": git(root),
         "machine": machine(),
-        "scan": scan(str(parameters.get("device", "cpu"))),
+        "scan": scan(str(parameters.get("device", "cpu"))) + _products(),
         "packages": packages(root),
         "code": {path.relative_to(root).as_posix(): code_hash(path) for path in code},
     }

@@ -36,7 +36,8 @@ def record(paper: str, name: str) -> tuple[Path, int, int]:
     RunError
         If no cell of the sweep is done with the parameters, data and code of today.
     DataFileError
-        If cells would stay of a record that is not what was recorded.
+        If cells would stay of a record that is not what was recorded, or a table of a cell is not
+        what was written.
     """
     keys = [sweeps.key(paper, cell) for cell in sweeps.chosen(paper, name, {})]
     there = sweeps.folder_of(paper, name)
@@ -93,7 +94,12 @@ def _text(path: Path) -> pd.DataFrame:
 
 
 def _made(folder: Path) -> dict:
-    return json.loads((folder / "made.json").read_text(encoding="utf-8"))
+    """Return the provenance of a finished cell, whose tables are those that were written."""
+    told = json.loads((folder / "made.json").read_text(encoding="utf-8"))
+    for table, expected in told.get("files", {}).items():
+        do = "remove its folder and make the cell again; tables of a cell are not edited"
+        sealed.require_sum(folder / table, expected, do)
+    return told
 
 
 def _kept(path: Path, keys: list[str]) -> list[pd.DataFrame]:

@@ -84,7 +84,7 @@ def require(folder: Path, do: str = "") -> dict:
             field="seal", found=_sum(own), expected=told["seal"], do=do,
         )  # fmt: skip
     for name in sorted({*told["files"], *_tables(folder)}):
-        _require_sum(folder / name, told["files"].get(name), do)
+        require_sum(folder / name, told["files"].get(name), do)
     return told
 
 
@@ -110,7 +110,7 @@ def check(path: Path, do: str = "") -> None:
     do = do or "run it again with --force; tables of a run are not edited"
     told = _read(path.parent, do) if beside.is_file() else {}
     if isinstance(told.get("files"), dict):
-        _require_sum(path, told["files"].get(path.name), do)
+        require_sum(path, told["files"].get(path.name), do)
 
 
 @contextmanager
@@ -192,7 +192,14 @@ def _read(folder: Path, do: str) -> dict:
     )  # fmt: skip
 
 
-def _require_sum(path: Path, expected: object, do: str) -> None:
+def require_sum(path: Path, expected: object, do: str) -> None:
+    """Refuse a table whose SHA-256 is not the expected one; None: there should be no such table.
+
+    Raises
+    ------
+    DataFileError
+        With what the reader can `do`.
+    """
     found = sha256(path) if path.is_file() else "no such file"
     if expected is None:
         found, expected = f"a table with the sum {found}", "no such table: it was not recorded"

@@ -22,7 +22,7 @@ from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
 from affectbook.errors import ParameterError
 from affectbook.experiments import Data, Experiment, Setting, checked, load
-from affectbook.files import build_dir, project_root, write_text
+from affectbook.files import build_dir, project_root, sha256, write_text
 from affectbook.scales import Cell
 
 TABLES = ("scores.csv", "predictions.csv", "histories.csv")
@@ -167,6 +167,8 @@ def _write_cell(
         root, asdict(experiment.setting), computing_code(root, paper, cell), seconds
     )
     told = {"key": own, "analysis": cell.analysis, "options": dict(cell.options)}
+    told |= {"files": {table: sha256(target / table) for table in TABLES
+                       if (target / table).is_file()}}  # fmt: skip
     write_text(target / "made.json", json.dumps(told | {"data": data} | made, indent=1) + "\n")
 
 
