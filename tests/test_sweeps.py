@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_what_is_done_is_not_done_again(capsys: pytest.CaptureFixture) -> None:
     sweeps.run("hcmnet", "tiny")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")} == before
     assert "2 done before" in capsys.readouterr().out
+
+
+def test_a_cell_that_another_process_made_meanwhile_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = sweeps.run("hcmnet", "tiny")
+    cell = folder / sweeps.key("hcmnet", MAJORITY)
+    before = (cell / "made.json").stat().st_mtime_ns
+    monkeypatch.setattr(sweeps.locks, "alone", lambda *_: nullcontext(True))
+    sweeps.evaluate("hcmnet", MAJORITY, cell)
+    assert (cell / "made.json").stat().st_mtime_ns == before
 
 
 def test_a_cell_that_fails_leaves_nothing_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:

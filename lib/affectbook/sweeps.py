@@ -122,11 +122,15 @@ def _stop_with_parent() -> None:
 def evaluate(paper: str, cell: Cell, folder: Path) -> float:
     """Evaluate one cell into a folder of its own; return the seconds it took.
 
-    Folds that were finished before the cell was interrupted are not trained again.
+    Folds that were finished before the cell was interrupted are not trained again, nor is a cell
+    that another process has made meanwhile.
     """
     started = time.monotonic()
     unfinished = folder.with_name(f".unfinished-{folder.name}")
-    with locks.alone(folder.with_name(f".{folder.name}.lock"), f"cell {folder.name}"):
+    lock = folder.with_name(f".{folder.name}.lock")
+    with locks.alone(lock, f"cell {folder.name}") as waited:
+        if waited and folder.is_dir():
+            return time.monotonic() - started
         unfinished.mkdir(exist_ok=True)
         os.environ |= {"AFFECTBOOK_RUN_KEY": folder.name, progress.DIR: str(unfinished)}
         try:
