@@ -96,6 +96,8 @@ def scan(device: str) -> str:
 
 def _products() -> str:
     """Return which library did the matrix products of the scans, if it was not torch's BLAS."""
+    if not os.environ.get("AFFECTBOOK_PRODUCTS"):
+        return ""
     from affectbook.models import products
 
     return "" if products.library() == products.LIBRARIES[0] else ", products by oneDNN"
