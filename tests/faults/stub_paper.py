@@ -173,13 +173,13 @@ class StubProject(TinyProject):
         """Run the paper to the end of the driver, whatever becomes of its kernel."""
         if "orphan" not in fault:
             started = self.start("run", "tiny", *more, **fault)
-            said, told = started.communicate(timeout=120)
+            said, told = started.communicate(timeout=300)
             return subprocess.CompletedProcess(started.args, started.returncode, said, told)
         # A kernel that outlives its driver keeps a pipe open.
         out, err = (self.root / f"{name}.txt" for name in ("said", "told"))
         with out.open("w") as stdout, err.open("w") as stderr:
             started = self.start("run", "tiny", *more, stdout=stdout, stderr=stderr, **fault)
-            started.wait(timeout=120)
+            started.wait(timeout=300)
         said, told = out.read_text(), err.read_text()
         return subprocess.CompletedProcess(started.args, started.returncode, said, told)
 
@@ -236,7 +236,7 @@ def gone_within(pid: int, seconds: float) -> bool:
     return False
 
 
-def wait_for(path: Path, seconds: float = 60) -> None:
+def wait_for(path: Path, seconds: float = 120) -> None:
     """Wait until a file is there."""
     until = time.monotonic() + seconds
     while not path.exists():

@@ -30,7 +30,7 @@ def killed_from_outside(project: StubProject) -> subprocess.CompletedProcess[str
     (kernel,) = [one for one in psutil.Process(started.pid).children()
                  if "ipykernel_launcher" in one.cmdline()]  # fmt: skip
     kernel.kill()
-    out, err = started.communicate(timeout=60)
+    out, err = started.communicate(timeout=300)
     return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
 
@@ -39,7 +39,7 @@ ENDS: dict[str, tuple[Callable[[StubProject], subprocess.CompletedProcess[str]],
         lambda project: project.run(at=POINT, how="exit"), ("the kernel died", MEMORY)),
     "it is killed from outside": (killed_from_outside, ("the kernel died", MEMORY)),
     "it takes too long": (
-        lambda project: project.run("--timeout", "10", at=POINT, how="nothing", stay="60"),
+        lambda project: project.run("--timeout", "15", at=POINT, how="nothing", stay="60"),
         ("a cell took longer than it may (--timeout)",)),
     "it takes too much memory": (
         lambda project: project.run(at=POINT, how="memory"), ("MemoryError", MEMORY)),
@@ -148,12 +148,12 @@ def test_a_book_that_cannot_be_locked_is_one_message(book: StubProject):
 def test_a_book_that_is_killed_goes_on(book: StubProject, whole: StubProject):
     """Its driver is killed in a fold; its scores are those of a run that was not."""
     killed = book.start("book", at=POINT, how="SIGKILL", to="other", stay="3")
-    killed.communicate(timeout=120)
+    killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert not list((book.root / "build" / "executed" / "runs").glob("[!.]*"))
     code = "from pathlib import Path; from affectbook import bookbuild as made; "
     code += "assert made.execute_changed(Path.cwd()) == ['tiny']"
-    subprocess.run([sys.executable, "-c", code], cwd=book.root, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=book.root, check=True, timeout=300)
     # The lock of a book that was killed stays until the next one is built.
     assert book.left() == [".lock"] and len(book.trainings()) == N_FOLDS
     own = book.root / "build" / "executed" / "runs" / "tiny"

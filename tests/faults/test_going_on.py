@@ -47,7 +47,7 @@ def test_the_second_of_two_equal_runs_waits_and_another_does_not(
     assert first.poll() is None and second.poll() is None
     go.touch()
     for process in (first, second):
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     assert "finished before" in out
     kept = {path.name for path in project.runs_folder.iterdir()}

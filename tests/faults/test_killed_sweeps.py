@@ -71,7 +71,7 @@ def swept(whole: StubProject, tmp_path_factory: pytest.TempPathFactory) -> StubP
 def sweep(project: StubProject, **fault: str) -> subprocess.CompletedProcess[str]:
     """Run the sweep to its end."""
     started = project.start("sweep", "swept", "small", "--workers", "1", **fault)
-    out, err = started.communicate(timeout=240)
+    out, err = started.communicate(timeout=300)
     return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
 
