@@ -104,8 +104,12 @@ def _evaluated(
         try:
             for done in as_completed(running):
                 yield running[done], done.result()
-        except BaseException:
+        except BaseException as error:
+            # Else this process would wait at its end for the cells that have begun: hours.
+            begun = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in begun if isinstance(error, KeyboardInterrupt) else ():
+                worker.terminate()
             raise
 
 
