@@ -59,15 +59,16 @@ book: $(STAMP) ## execute what changed and render the book into build/site
 	@$(RUNS) book
 
 run: $(STAMP) ## run a paper with other parameters: make run PAPER=hcmnet ARGS="-p epochs 5" (ARGS=--help: lists them)
-	@$(RUNS) run $(PAPER) $(ARGS)
+	@$(RUNS) run $(if $(PAPER),"$(PAPER)") $(ARGS)
 
 sweep: $(STAMP) ## run a grid of parameters: make sweep PAPER=hcmnet GRID=grid.yaml (SCHEDULER=tcp://...: on Dask), or the cells of a record: SWEEP=ablations
-	@$(RUNS) sweep $(PAPER) $(SWEEP) $(if $(GRID),--grid "$(GRID)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(ARGS)
+	@$(RUNS) sweep $(if $(PAPER),"$(PAPER)") $(if $(SWEEP),"$(SWEEP)") $(if $(value GRID),--grid "$$GRID") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(ARGS)
 
 # Handed over by the environment, where spaces and quotes in a path do no harm; relative to where make is called.
 ifneq ($(value DATA),)
 run sweep record confirm check-stale data check-data: export AFFECTBOOK_DATA := $(if $(filter /% ~%,$(firstword $(value DATA))),,$(CURDIR)/)$(value DATA)
 endif
+sweep: export GRID := $(value GRID)
 data: export AFFECTBOOK_ARCHIVE := $(value ARCHIVE)
 
 data: $(STAMP) ## get a data set, or list them: make data DATASET=eegmat (ARCHIVE=<zip>: got by hand; DATA=<folder>: of all data sets)

@@ -96,7 +96,7 @@ def test_a_run_without_what_a_record_needs_is_refused(run: Path) -> None:
     for lacking in ("files", "setting", "run_key"):
         part = {key: value for key, value in before.items() if key != lacking}
         (run / "provenance.json").write_text(json.dumps(part))
-        with pytest.raises(RunError, match=f"lacks {lacking}; run it again with --force"):
+        with pytest.raises(RunError, match=f"lacks {lacking}: make run makes"):
             records.record_run(run, "mine")
 
 

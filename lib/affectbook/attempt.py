@@ -24,6 +24,8 @@ from affectbook.files import write_text
 KEY, QUIET = "AFFECTBOOK_RUN_KEY", "AFFECTBOOK_QUIET"
 ATTEMPTS = "attempts.json"
 _EVERY_S, _STEPS_EVERY_S = 0.5, 15.0
+# A kernel learns from the environment of this process which run it belongs to.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass
@@ -49,7 +51,10 @@ class Attempt:
         return sum(one["seconds"] for one in self.before) + time.monotonic() - self._started
 
     def usage(self) -> dict[str, object]:
-        """Return CPU time of this attempt, the highest memory of a process, and all attempts."""
+        """Return CPU time of this attempt, the highest memory of a process, and all attempts.
+
+        The memory is the highest of all processes that this one has started and seen the end of.
+        """
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         now = {"seconds": round(time.monotonic() - self._started, 1)}
         return {
@@ -106,16 +111,17 @@ def attempt(folder: Path, key: str | None = None, *, forced: bool = False) -> It
         If what belongs to the run cannot be written, as on a full disk; finished folds are kept.
     """
     environment = {progress.DIR: str(folder)} | ({KEY: key} if key else {})
-    try:
-        with one_message(folder):
-            before = _begin(folder, forced)
-            os.environ.update(environment)
-            yield Attempt(folder, before, time.monotonic(), _children_s())
-    finally:
-        for name in environment:
-            os.environ.pop(name, None)
-        if folder.is_dir() and not (folder / progress.FOLDS).is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
+    with _ONE_AT_A_TIME:
+        try:
+            with one_message(folder):
+                before = _begin(folder, forced)
+                os.environ.update(environment)
+                yield Attempt(folder, before, time.monotonic(), _children_s())
+        finally:
+            for name in environment:
+                os.environ.pop(name, None)
+            if folder.is_dir() and not (folder / progress.FOLDS).is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -147,6 +147,9 @@ def _execute(root: Path, source: Path, output: Path) -> None:
             shutil.rmtree(other)
     with attempt.attempt(unfinished) as made:
         made.execute(source, output, failed)
+        if running.run_key(root, values, running.computing_code(root, name)) != key:
+            output.unlink()
+            raise BookFailed(f"code was changed while {source.name} ran: make book again")
         failed.unlink(missing_ok=True)
         if (unfinished / running.RESULTS[0]).is_file():
             told = {"paper": name, "run_key": key}

@@ -70,8 +70,8 @@ def _finished(folder: Path) -> dict:
     told = sealed.glance(folder)
     if lacking := [key for key in _NEEDED if key not in told]:
         raise RunError(
-            f"the provenance of the run in {folder} lacks {', '.join(lacking)}; run it again with "
-            "--force"
+            f"the provenance of the run in {folder} lacks {', '.join(lacking)}: make run makes a "
+            "run that can be recorded"
         )
     if "seal" in told:
         sealed.require(folder, do=_DO)
