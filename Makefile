@@ -122,5 +122,5 @@ strip: $(STAMP) ## take the outputs out of the notebooks, before a commit
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks
 
-clean: ## remove what was built (keeps .venv and data)
+clean: ## remove what was built, runs and sweeps with it (keeps .venv, data and what was recorded)
 	@rm -rf build

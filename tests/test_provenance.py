@@ -28,7 +28,10 @@ def test_the_line_names_code_packages_and_machine(tmp_path: Path) -> None:
     line = provenance.line(root)
     assert commit[:10] in line and "with changes" not in line
     assert f"torch {version('torch')}" in line and f"numpy {version('numpy')}" in line
-    (root / "new").write_text("")
+    (root / "grid.yaml").write_text("")
+    assert "with changes" not in provenance.line(root), "a reader's own file computes nothing"
+    (root / "lib").mkdir(exist_ok=True)
+    (root / "lib" / "new.py").write_text("")
     assert "with changes" in provenance.line(root)
 
 

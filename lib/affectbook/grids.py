@@ -265,6 +265,10 @@ def sweep_to_folder(
     missing = [run.task for run in runs if pools.why_not(run.task, run.task.folder)]
     print(f"Sweep of {paper}: {len(runs)} runs, {len(runs) - len(missing)} finished before.",
           flush=True)  # fmt: skip
+    if other := _with_other_threads(runs, missing, threads):
+        print(f"{other} of them were made with other threads than {threads}, and rounded in "
+              "another way (column threads of runs.csv); make run with --force makes them again.",
+              flush=True)  # fmt: skip
     if scheduler is not None:
         ended = pools.dask(missing, scheduler, threads=threads, command=command)
     else:
@@ -276,6 +280,17 @@ def _hash(runs: Sequence[Run]) -> str:
     """Return 12 hexadecimal digits for the runs of a sweep, in whatever order they are asked."""
     keys = json.dumps([sorted(runs[0].values), sorted(run.task.key for run in runs)])
     return hashlib.sha256(keys.encode()).hexdigest()[:12]
+
+
+def _with_other_threads(runs: Sequence[Run], missing: Sequence[Task], threads: int) -> int:
+    """Return how many of the runs that were finished before had another number of threads."""
+    keys = {task.key for task in missing}
+    found = (_made(run) for run in runs if run.task.key not in keys)
+    return sum(made.get("machine", {}).get("torch_threads", threads) != threads for made in found)
+
+
+def _made(run: Run) -> dict:
+    return json.loads((run.task.folder / "provenance.json").read_text(encoding="utf-8"))
 
 
 def _kept(folder: Path, runs: Sequence[Run], ended: Mapping[str, Outcome]) -> Path:
@@ -326,11 +341,14 @@ def _line(run: Run, outcome: Outcome | None, where: Mapping[str, str]) -> dict[s
     own, key = run.task.folder, run.task.key
     line = {_column(name): value for name, value in run.values.items()}
     line |= {"key": key, "state": outcome.state if outcome else pools.DONE}
-    line |= dict.fromkeys(("folder", "seconds", "cpu_seconds", "peak_memory_mb", "attempts"))
+    line |= dict.fromkeys(
+        ("folder", "seconds", "cpu_seconds", "peak_memory_mb", "threads", "attempts")
+    )
     line |= {"where": where.get(key, "before"), "message": outcome.message if outcome else ""}
     if line["state"] != pools.DONE:
         return line | {"attempts": outcome.attempts}
-    made = json.loads((own / "provenance.json").read_text(encoding="utf-8"))
+    made = _made(run)
+    line["threads"] = made.get("machine", {}).get("torch_threads")
     line |= {name: made.get(name) for name in ("seconds", "cpu_seconds", "peak_memory_mb")}
     line["attempts"] = max(len(made.get("attempts", ())), outcome.attempts if outcome else 1)
     return line | {"folder": os.path.relpath(own, project_root())}

@@ -227,7 +227,7 @@ def _record(name: str, part: pd.DataFrame, made: dict) -> dict[str, str]:
     again = f"make sweep PAPER={made['paper']} SWEEP={made['sweep']}"
     told = state.of(name)
     if told.startswith("stale: "):
-        told = Literal(f"**stale**: others are {literal(told.removeprefix('stale: '))}")
+        told = Literal(f"**stale**: changed since are {literal(told.removeprefix('stale: '))}")
     return {
         "record": f"`{name}`",
         "data": "; ".join(", ".join(one) for one in pairs),

@@ -151,6 +151,7 @@ def run(
         if not force and _finished(planned):
             attempt.tidy(planned.folder)
             print("This run has finished before; --force repeats it.")
+            _write_page(planned.folder, paper)  # the book's own run may be another one now
             return planned.folder
         print(f"Running {paper}, run {planned.key} ...", flush=True)
         _make(planned, timeout, force)
@@ -164,7 +165,7 @@ def _make(planned: Plan, timeout: int | None, force: bool) -> None:
     failed = project_root() / "build" / "failed" / f"{planned.paper}-{planned.key}.ipynb"
     with attempt.attempt(target, planned.key, forced=force) as made:
         write_text(target / "parameters.json", json.dumps(planned.parameters, indent=1) + "\n")
-        executed = made.execute(planned.source, target / "notebook.ipynb", failed,
+        made.execute(planned.source, target / "notebook.ipynb", failed,
                                 planned.parameters, timeout)  # fmt: skip
         _require_unchanged(planned, cells, code)
         require_results(target, planned.source)
@@ -172,7 +173,7 @@ def _make(planned: Plan, timeout: int | None, force: bool) -> None:
         root = project_root()
         write_provenance(root, target, planned.source, planned.parameters, planned.code, made,
                          found)  # fmt: skip
-        runpage.write(executed, target / "page.html", beside(target, own_run(planned.paper)))
+        _write_page(target, planned.paper)
         failed.unlink(missing_ok=True)
         attempt.finish(target, planned.folder)
 
@@ -212,6 +213,11 @@ def _changed(planned: Plan) -> RunError:
         "could tell which of them its scores are of. Run it again; to work on meanwhile, take a "
         "second checkout (git worktree add)"
     )
+
+
+def _write_page(folder: Path, paper: str) -> None:
+    more = beside(folder, own_run(paper))
+    runpage.write(folder / "notebook.ipynb", folder / "page.html", more)
 
 
 def beside(run_folder: Path, own: Path, *, html: bool = True) -> str:

@@ -44,6 +44,7 @@ p.from { margin: 0 0 1em; font-size: 0.85em; }
 </div>
 {%- endblock -%}
 """
+_AT_THE_END = '<div class="jp-RenderedHTMLCommon" style="padding: 0 90px 40px">{}</div>'
 _OPENING = re.compile(r"^(`{3,}|:{3,})\{[\w:-]+\}[ \t]*(.*)\n(?:[ \t]*:[\w-]+:.*\n)*", re.MULTILINE)
 _ROLE = re.compile(r"\{[\w:-]+\}`([^`]*)`")
 _TO_THE_BOOK = re.compile(r"\[([^\]]*)\]\(\.\./[^)\s]*\)")
@@ -78,7 +79,7 @@ def write(executed: Path, target: Path, more: str = "") -> Path:
         "metadata": {"name": target.parent.name},
     }
     html, _ = exporter.from_notebook_node(notebook, resources=resources)
-    return write_text(target, html.replace("</main>", f"{more}</main>"))
+    return write_text(target, html.replace("</main>", f"{_AT_THE_END.format(more)}</main>"))
 
 
 def _rendered(markdown: str) -> str:

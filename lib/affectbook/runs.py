@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,11 @@ def _run(arguments: argparse.Namespace, root: Path) -> None:
     if arguments.help:
         module = papers.get(arguments.paper)
         print(params.help_text(module.TITLE, module.Params))
+        print("A value none stands for what the scale says. The scales:")
+        for name, scale in module.SCALES.items():
+            print(textwrap.fill(f"  {name}: {scale.meaning}", 100, subsequent_indent="    "))
+        print("Also: --parameters FILE.json (values by name), --force (repeat a finished run),\n"
+              "      --timeout SECONDS (of a cell)")  # fmt: skip
         return
     given = _given(arguments)
     folder = running.run(
@@ -73,6 +79,9 @@ def _do_sweep(arguments: argparse.Namespace, root: Path) -> None:
     if arguments.command == "check-stale":
         _tell_stale(records.check())
         return
+    if arguments.command == "sweep" and not arguments.name:
+        known = ", ".join(getattr(papers.get(arguments.paper), "SWEEPS", {}))
+        raise ParameterError(f"a sweep takes a grid, GRID=grid.yaml, or a record's name: {known}")
     _ask_for_cells(sweeps, arguments.paper, arguments.name, only)
     if arguments.command == "sweep":
         if arguments.scheduler is not None or arguments.threads is not None:

@@ -49,11 +49,11 @@ TARGETS = ("condition", "valence", "arousal", "quadrant")
 SCALES = {
     "smoke": Scale(
         6, 128, 5, 0, 4, 2, 1, 16, 1,
-        "seconds: 6 subjects, 4 windows a trial, one epoch; shows that it runs, says nothing",
+        "a minute: 6 subjects, 4 windows a trial, one epoch; shows that it runs, says nothing",
     ),
     "teaching": Scale(
         15, 128, 10, 0, 8, 3, 5, 16, 5,
-        "two to three minutes on two quiet cores: 8 windows of 10 s a trial at 128 Hz, 3 folds, "
+        "three to five minutes on two quiet cores: 8 windows of 10 s a trial at 128 Hz, 3 folds, "
         "5 epochs (500 as published), batch 16 (256)",
     ),
     "ablation": Scale(
