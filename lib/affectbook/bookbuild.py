@@ -36,7 +36,7 @@ def build(root: Path) -> Path:
     BookFailed
         If a notebook failed or rendering gave a warning.
     """
-    with locks.alone(root / "build" / ".lock", "this book"):
+    with locks.alone(root / "build" / ".lock", "this book"), attempt.one_message(root / "build"):
         for folder in sealed.folders(root / "results" / "recorded"):
             sealed.require(folder)
         executed = execute_changed(root)

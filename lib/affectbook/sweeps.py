@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
@@ -17,10 +19,10 @@ from threading import Thread
 
 import pandas as pd
 
-from affectbook import locks, papers, params, progress, provenance, results
+from affectbook import attempt, locks, papers, params, progress, provenance, results
 from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
-from affectbook.errors import ParameterError
+from affectbook.errors import ParameterError, RunError
 from affectbook.experiments import Data, Experiment, Setting, checked, load
 from affectbook.files import build_dir, project_root, sha256, write_text
 from affectbook.scales import Cell
@@ -66,6 +68,8 @@ def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers
         If there is no such sweep, no cell has these values, or there is no worker.
     DataNotFoundError
         If real data are not there.
+    RunError
+        If a worker died; what is finished is kept.
     """
     if workers < 1:
         raise ParameterError(f"a sweep needs 1 worker or more, not {workers}")
@@ -73,11 +77,12 @@ def run(paper: str, name: str, only: Mapping[str, str] | None = None, *, workers
     folder = folder_of(paper, name)
     keys = [key(paper, cell) for cell in todo]
     print(f"Sweep {name} of {paper}: {len(todo)} cells, {workers} process(es)", flush=True)
-    missing = [
-        (cell, folder / own)
-        for cell, own in zip(todo, keys, strict=True)
-        if not (folder / own).is_dir()
-    ]
+    missing = []
+    for cell, own in zip(todo, keys, strict=True):
+        if (folder / own).is_dir():
+            attempt.tidy(folder / own)
+        else:
+            missing.append((cell, folder / own))
     print(f"{len(todo) - len(missing)} done before", flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     started = time.monotonic()
@@ -110,11 +115,19 @@ def _evaluated(
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in begun if isinstance(error, KeyboardInterrupt) else ():
                 worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise RunError(
+                    "a worker of the sweep died; most often the system ends a process that takes "
+                    "more memory than there is: take fewer workers. What is finished is kept: the "
+                    "same command goes on at its folds"
+                ) from error
             raise
 
 
 def _stop_with_parent() -> None:
     """End this process when the one that started it is gone, in whatever way it ended."""
+    # Else an interrupt, which a terminal sends to all processes, ends in a traceback of each.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def watch() -> None:
         parent_process().join()
@@ -132,10 +145,11 @@ def evaluate(paper: str, cell: Cell, folder: Path) -> float:
     started = time.monotonic()
     unfinished = folder.with_name(f".unfinished-{folder.name}")
     lock = folder.with_name(f".{folder.name}.lock")
-    with locks.alone(lock, f"cell {folder.name}") as waited:
+    with locks.alone(lock, f"cell {folder.name}") as waited, attempt.one_message(folder):
         if waited and folder.is_dir():
             return time.monotonic() - started
         unfinished.mkdir(exist_ok=True)
+        attempt.clear(unfinished)
         os.environ |= {"AFFECTBOOK_RUN_KEY": folder.name, progress.DIR: str(unfinished)}
         try:
             setting = setting_of(paper, cell)
@@ -148,17 +162,14 @@ def evaluate(paper: str, cell: Cell, folder: Path) -> float:
         seconds = time.monotonic() - started
         unfinished.mkdir(exist_ok=True)
         _write_cell(unfinished, paper, cell, experiment, folder.name, seconds)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.replace(folder)
+        attempt.finish(unfinished, folder)
     return seconds
 
 
 def _write_cell(
     target: Path, paper: str, cell: Cell, experiment: Experiment, own: str, seconds: float
 ) -> None:
-    """Write tables and provenance of a finished cell; what was only for resuming goes."""
-    shutil.rmtree(target / progress.FOLDS, ignore_errors=True)
-    (target / progress.LOG).unlink(missing_ok=True)
+    """Write tables and provenance of a finished cell."""
     for table, frames in zip(
         TABLES, (experiment.rows, experiment.predictions, experiment.histories), strict=True
     ):
