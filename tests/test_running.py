@@ -28,7 +28,10 @@ def test_every_file_of_a_run_is_there_or_it_is_made_again(tiny: TinyProject) -> 
     assert {path.name for path in folder.iterdir()} == before == set(pools.FILES)
 
 
-@pytest.mark.parametrize("what", ["code", "notebook", "comment"])
+@pytest.mark.parametrize(
+    "what",
+    ["code", *(pytest.param(one, marks=pytest.mark.slow) for one in ("notebook", "comment"))],
+)
 def test_what_was_edited_meanwhile_is_no_result(tiny: TinyProject, what: str) -> None:
     wait = "open('begun', 'w').close()\nwhile not os.path.exists('go'):\n    time.sleep(0.1)"
     cells = [CELLS[0], f"import os\nimport time\n{wait}", *CELLS[1:]]

@@ -135,8 +135,10 @@ def test_a_run_ends_with_page_scores_and_provenance(tiny: TinyProject) -> None:
         (["tini"], 2, "tiny"),
         ([], 2, "tiny"),
         (["tiny", "-p", "mode", "broken"], 1, "ZeroDivisionError: a cell of the test fails"),
-        (["tiny", "-p", "mode", "bad_data"], 2, "DataError: no such data"),
-        (["tiny", "-p", "mode", "mute"], 2, "no scores.csv and no predictions.csv"),
+        pytest.param(["tiny", "-p", "mode", "bad_data"], 2, "DataError: no such data",
+                     marks=pytest.mark.slow),
+        pytest.param(["tiny", "-p", "mode", "mute"], 2, "no scores.csv and no predictions.csv",
+                     marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_cannot_be_leaves_nothing(

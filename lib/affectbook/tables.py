@@ -61,4 +61,5 @@ def _cell(value: object, escaped: bool) -> str:
     if escaped:
         text = html.escape(text, quote=False).replace("$", "&#36;").replace("{{", "{&#123;")
         text = re.sub(r"\](?=[(\[:])", "&#93;", text)
+        text = re.sub(r"\\(?=begin\b)", "&#92;", text)  # nbconvert takes it for maths
     return re.sub(r"\s*[\r\n]+\s*", " ", text.replace("|", "\\|"))

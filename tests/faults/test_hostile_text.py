@@ -139,6 +139,7 @@ def test_cells_hold_literals(render, first: str, second: str) -> None:
 @given(text=TEXTS)
 @example(text=ALL)
 @example(text=NOTE)
+@example(text="\\begin{a}x\\end{a}")
 def test_a_cell_that_is_no_literal_brings_no_code_all_the_same(render, text: str) -> None:
     page = render(tables.markdown(pd.DataFrame({"a": [f"x {text}"], "b": ["y"]})))
     assert not page.select("script, img, iframe, [onerror], .math")
