@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from affectbook import progress
 from affectbook.errors import ParameterError, RunError, shown
 from affectbook.files import project_root, sha256
 
@@ -120,12 +121,12 @@ def local(
     _at_least_one("threads", threads)
     workers = max(1, cores() // threads) if workers is None else workers
     _at_least_one("workers", workers)
-    stop, bar = threading.Event(), _Shown(len(tasks))
+    stop, bar = threading.Event(), progress.Ended(len(tasks))
     pool = ThreadPoolExecutor(workers)
     with bar:
         try:
             running = [pool.submit(_local, task, command, threads, stop) for task in tasks]
-            return [bar.tell(done.result()) for done in as_completed(running)]
+            return [_shown(bar, done.result()) for done in as_completed(running)]
         finally:
             # Each thread ends the process it waits for.
             stop.set()
@@ -156,7 +157,7 @@ def dask(
     _at_least_one("threads", threads)
     if not tasks:
         return []
-    bar, sweep = _Shown(len(tasks)), uuid.uuid4().hex[:8]
+    bar, sweep = progress.Ended(len(tasks)), uuid.uuid4().hex[:8]
     with _reached(scheduler) as client, bar:
         running = {}
         for task in tasks:
@@ -164,9 +165,14 @@ def dask(
             running[client.submit(_remote, task, tuple(command), threads, **how)] = task
         try:
             ended = arriving(list(running), loop=client.loop)
-            return [bar.tell(_fetched(running.pop(one), one)) for one in ended]
+            return [_shown(bar, _fetched(running.pop(one), one)) for one in ended]
         finally:
             client.cancel(list(running))
+
+
+def _shown(bar: progress.Ended, outcome: Outcome) -> Outcome:
+    bar.tell(outcome.task.name, outcome.state, good=outcome.state == DONE)
+    return outcome
 
 
 @contextmanager
@@ -372,34 +378,3 @@ def _how(status: int, told: str) -> str:
 def _at_least_one(name: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ParameterError(f"{name}: expected at least 1, found {value!r}")
-
-
-class _Shown:
-    """A bar on a terminal; elsewhere one line per finished run, with the time left."""
-
-    def __init__(self, total: int) -> None:
-        from tqdm import tqdm
-
-        self.total, self.done, self.started = total, 0, time.monotonic()
-        self.bar = tqdm(total=total, unit="run", disable=not sys.stderr.isatty())
-
-    def __enter__(self) -> _Shown:
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self.bar.close()
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            print(f"{self.done} of {self.total} runs ended before the interrupt.", file=sys.stderr)
-
-    def tell(self, outcome: Outcome) -> Outcome:
-        """Show that a run has ended."""
-        self.done += 1
-        if not self.bar.disable:
-            if outcome.state != DONE:
-                self.bar.write(f"{outcome.task.name}: {outcome.state}")
-            self.bar.update()
-            return outcome
-        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-        told = f"[{self.done}/{self.total}] {outcome.task.name}: {outcome.state}"
-        print(f"{told}; about {left / 60:.0f} min left" if left else told, flush=True)
-        return outcome

@@ -8,6 +8,8 @@ What is finished of it lies in `FOLDS`.
 from __future__ import annotations
 
 import os
+import sys
+import time
 from pathlib import Path
 
 DIR = "AFFECTBOOK_RUN_DIR"
@@ -67,3 +69,33 @@ def _append(kind: str, text: str) -> None:
             stream.write(f"{kind}{' '.join(text.splitlines())}\n")
     except OSError:
         pass  # on a full disk the work itself will say what is wrong
+
+
+class Ended:
+    """Runs that have ended: a bar on a terminal; elsewhere a line for each, with the time left."""
+
+    def __init__(self, total: int) -> None:
+        from tqdm import tqdm
+
+        self.total, self.done, self.started = total, 0, time.monotonic()
+        self.bar = tqdm(total=total, unit="run", disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> Ended:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.bar.close()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            print(f"{self.done} of {self.total} runs ended before the interrupt.", file=sys.stderr)
+
+    def tell(self, name: str, state: str, *, good: bool) -> None:
+        """Show that a run has ended."""
+        self.done += 1
+        if not self.bar.disable:
+            if not good:
+                self.bar.write(f"{name}: {state}")
+            self.bar.update()
+            return
+        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        told = f"[{self.done}/{self.total}] {name}: {state}"
+        print(f"{told}; about {left / 60:.0f} min left" if left else told, flush=True)
