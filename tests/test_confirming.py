@@ -46,7 +46,7 @@ def rekey(folder: Path, told: dict) -> None:
     today, renamed = staleness.today_of("hcmnet", "tiny"), {}
     for one in told["cells"]:
         cell = today[staleness.identity(one)]
-        renamed[one["key"]] = staleness.key_under("hcmnet", cell, told["code"]["references"])
+        renamed[one["key"]] = sweeps.key_under("hcmnet", cell, told["code"]["references"])
         one["key"] = renamed[one["key"]]
     for path in folder.glob("*.csv.gz"):
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -181,8 +181,8 @@ def test_the_same_options_and_windows_give_the_same_key_under_the_same_code(reco
     for one in told["cells"]:
         cell = today[staleness.identity(one)]
         code = told["code"]["references"]
-        assert staleness.key_under("hcmnet", cell, code) == sweeps.key("hcmnet", cell) == one["key"]
-        assert staleness.key_under("hcmnet", cell, code | {"x.py": "0"}) != one["key"]
+        assert sweeps.key_under("hcmnet", cell, code) == sweeps.key("hcmnet", cell) == one["key"]
+        assert sweeps.key_under("hcmnet", cell, code | {"x.py": "0"}) != one["key"]
 
 
 def test_other_windows_are_told_from_other_code(

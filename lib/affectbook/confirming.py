@@ -19,7 +19,7 @@ from affectbook.closure import code_hash
 from affectbook.errors import RunError
 from affectbook.files import build_dir, project_root
 from affectbook.scales import Cell
-from affectbook.staleness import changes, identity, key_under, today_of
+from affectbook.staleness import changes, identity, today_of
 
 # What tells rows apart, in all kinds of tables.
 _PLACE = ("estimator", "fold", "subject", "session", "trial", "window", "epoch", "metric")
@@ -88,7 +88,7 @@ def _paired(paper: str, told: Mapping) -> Pairs:
     pairs: Pairs = {}
     for one in told["cells"]:
         cell = today[identity(one)]
-        if key_under(paper, cell, told["code"][one["analysis"]]) != one["key"]:
+        if sweeps.key_under(paper, cell, told["code"][one["analysis"]]) != one["key"]:
             raise RunError(
                 f"of cell {one['key']} ({cell}) more has changed than code: its windows, or what "
                 "its variant means; make it again"
@@ -126,7 +126,7 @@ def make_again(paper: str, cell: Cell, folder: Path, threads: int) -> None:
     """Evaluate a cell in a process of its own, with as many threads as it was recorded with."""
     with _environment(OMP_NUM_THREADS=str(threads)):
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context, initializer=sweeps._stop_with_parent) as pool:
+        with ProcessPoolExecutor(1, context, initializer=sweeps.stop_with_parent) as pool:
             pool.submit(sweeps.evaluate, paper, cell, folder).result()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -112,7 +111,7 @@ def _on_other_windows(made: Mapping, recorded: Mapping, cell: Cell | None, befor
     if cell is None:
         return before
     try:
-        key = key_under(made["paper"], cell, made["code"][recorded["analysis"]])
+        key = sweeps.key_under(made["paper"], cell, made["code"][recorded["analysis"]])
     except (DataNotFoundError, LicenceError):
         return before
     return key != recorded["key"]
@@ -139,29 +138,6 @@ def today_of(paper: str, sweep: str) -> dict[str, Cell]:
     """Return the cells that a sweep has today by their `identity`; none if it is gone."""
     cells = getattr(papers.get(paper), "SWEEPS", {}).get(sweep, ())
     return {identity(cell, paper): cell for cell in cells}
-
-
-def key_under(paper: str, cell: Cell, code: Mapping[str, str]) -> str:
-    """Return `sweeps.key` of a cell as it would be if its code had these hashes.
-
-    A record whose keys come out so differs from today's in its code alone.
-
-    Parameters
-    ----------
-    code
-        Hashes by file name, as a record keeps them.
-
-    Raises
-    ------
-    DataNotFoundError, LicenceError
-        If its windows cannot be made here.
-    """
-    setting = sweeps.setting_of(paper, cell)
-    told = [cell.analysis, asdict(setting), dict(cell.options), sweeps._resolved(paper, setting)]
-    settings = sweeps.settings_of(paper, cell)
-    windows = [sweeps._loaded(sweeps._windows_of(one)).content_hash() for one in settings]
-    text = json.dumps([*told, *windows, dict(code)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def check(names: Iterable[str] = (), folder: Path | None = None) -> dict[str, list[str]]:

@@ -104,7 +104,7 @@ def _evaluated(
     """Yield each cell when it is done, with the seconds it took."""
     # Spawned processes read the number of threads; this one has loaded its libraries already.
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_stop_with_parent) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=stop_with_parent) as pool:
         running = {pool.submit(evaluate, paper, *one): one[0] for one in missing}
         try:
             for done in as_completed(running):
@@ -124,7 +124,7 @@ def _evaluated(
             raise
 
 
-def _stop_with_parent() -> None:
+def stop_with_parent() -> None:
     """End this process when the one that started it is gone, in whatever way it ended."""
     # Else an interrupt, which a terminal sends to all processes, ends in a traceback of each.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -219,12 +219,33 @@ def _spelt(paper: str, cell: Cell, key: str) -> str:
 
 def key(paper: str, cell: Cell) -> str:
     """Return 12 hexadecimal digits for the parameters, windows and code of a cell."""
-    setting, root = setting_of(paper, cell), project_root()
+    root = project_root()
     files = computing_code(root, paper, cell)
-    code = {path.relative_to(root).as_posix(): code_hash(path) for path in files}
+    return key_under(
+        paper, cell, {path.relative_to(root).as_posix(): code_hash(path) for path in files}
+    )
+
+
+def key_under(paper: str, cell: Cell, code: Mapping[str, str]) -> str:
+    """Return `key` of a cell as it would be if its code had these hashes.
+
+    A record whose keys come out so differs from today's in its code alone.
+
+    Parameters
+    ----------
+    code
+        Hashes by file name, as a record keeps them.
+
+    Raises
+    ------
+    DataNotFoundError, LicenceError
+        If its windows cannot be made here.
+    """
+    setting = setting_of(paper, cell)
     told = [cell.analysis, asdict(setting), dict(cell.options), _resolved(paper, setting)]
-    windows = [_loaded(_windows_of(one)).content_hash() for one in settings_of(paper, cell)]
-    text = json.dumps([*told, *windows, code], sort_keys=True)
+    settings = settings_of(paper, cell)
+    windows = [_loaded(_windows_of(one)).content_hash() for one in settings]
+    text = json.dumps([*told, *windows, dict(code)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
