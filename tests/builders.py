@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from hypothesis import assume
 from hypothesis import strategies as st
 
-from affectbook import results
+from affectbook import protocols, results
+from affectbook.errors import ProtocolError
 
 Trial = tuple[str, str, int, int]
 CONTEXT = {
@@ -60,6 +62,56 @@ def any_windows(
     ]
     y, meta = windows_of(plan, overlap=draw(st.sampled_from([0.0, 0.5, 0.75])))
     return shuffled(y, meta, draw(st.integers(0, 9))) if draw(st.booleans()) else (y, meta)
+
+
+@st.composite
+def crossed(draw: st.DrawFn) -> tuple[np.ndarray, pd.DataFrame]:
+    """Draw windows of subjects who all got the same stimuli, in any order."""
+    subjects, classes, stimuli = (draw(st.integers(2, most)) for most in (5, 3, 4))
+    plan = [
+        (f"S{s}", f"{c}-{t}", c, draw(st.integers(1, 3)))
+        for s in range(subjects)
+        for c in range(classes)
+        for t in range(stimuli)
+    ]
+    return shuffled(*windows_of(plan), draw(st.integers(0, 9)))
+
+
+def in_sessions(drawn: tuple[np.ndarray, pd.DataFrame]) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the same windows, with a session for the n-th trials of all classes."""
+    y, meta = drawn
+    return y, meta.assign(session=meta["trial"].str[-1])
+
+
+SEVERAL_TRIALS = ("leave_one_trial_out", "leave_one_segment_out", "group_kfold_trial",
+                  "leave_one_session_out", "group_kfold_stimulus")  # fmt: skip
+
+
+def windows_for(name: str) -> st.SearchStrategy:
+    """Draw windows that the protocol rarely refuses."""
+    if name == "group_kfold_subject_and_stimulus":
+        return crossed()
+    several = any_windows(subjects=4, trials=(2, 3) if name in SEVERAL_TRIALS else (1, 2))
+    return several.map(in_sessions) if name == "leave_one_session_out" else several
+
+
+def folds_of(name: str, y: np.ndarray, meta: pd.DataFrame, **options: float) -> list:
+    """Return the folds, or give up the example where the protocol refuses it."""
+    try:
+        return list(protocols.get(name, **options).split(y, meta))
+    except ProtocolError:
+        assume(False)
+
+
+def session(n_trials: int = 4, n_windows: int = 6, subjects: int = 4) -> tuple:
+    """Return windows of subjects with so many trials of each of two classes, one a session."""
+    drawn = windows_of(
+        (f"S{s}", f"{label}-{t}", label, n_windows)
+        for s in range(subjects)
+        for label in (0, 1)
+        for t in range(n_trials)
+    )
+    return in_sessions(drawn)
 
 
 def predictions_of(

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from affectbook.audit import Audit, audit, placebo_labels, require, standard_error
 from affectbook.errors import AuditError
-from affectbook.protocols import LATER, PROTOCOLS, SUBJECT, TRIAL
+from affectbook.protocols import (
+    LATER,
+    PROTOCOLS,
+    SESSION,
+    STIMULUS,
+    SUBJECT,
+    SUBJECT_AND_STIMULUS,
+    TRIAL,
+)
 from affectbook.windows import trial_ids
 
 CLEAN = Audit(0, 0, 0, 0, 0, 0, ())
@@ -27,7 +35,25 @@ def two_people() -> tuple[np.ndarray, pd.DataFrame]:
 
 def test_nothing_shared_is_clean(two_people) -> None:
     y, meta = two_people
+    assert audit(np.arange(8), np.arange(8, 16), meta, y) == Audit(**vars(CLEAN)
+                                                                   | {"shared_stimuli": 2})
+    meta["trial"] = meta["subject"] + meta["trial"]
     assert audit(np.arange(8), np.arange(8, 16), meta, y) == CLEAN
+
+
+def test_shared_stimuli_are_trials_of_one_name_whoever_had_them(two_people) -> None:
+    _, meta = two_people
+    assert audit(np.arange(4), np.arange(8, 16), meta).shared_stimuli == 1
+    assert audit(np.arange(4), np.arange(12, 16), meta).shared_stimuli == 0
+    assert audit(np.arange(4), np.arange(4, 8), meta).shared_stimuli == 0
+
+
+def test_shared_sessions_are_those_of_one_subject(two_people) -> None:
+    _, meta = two_people
+    assert audit(np.arange(8), np.arange(8, 16), meta).shared_sessions == 0
+    assert audit(np.r_[0:4, 8:12], np.r_[4:8, 12:16], meta).shared_sessions == 2
+    meta["session"] = np.where(meta["trial"] == "a", "1", "2")
+    assert audit(np.r_[0:4, 8:12], np.r_[4:8, 12:16], meta).shared_sessions == 0
 
 
 def test_shared_subjects_and_trials_are_counted(two_people) -> None:
@@ -107,14 +133,19 @@ def test_windows_of_other_lengths_in_one_trial() -> None:
     assert audit(np.array([1, 2, 3]), np.array([0]), meta).overlapping_windows == 1
 
 
+NEW_SUBJECT = {SUBJECT, SUBJECT_AND_STIMULUS}
+EARLIER = {SUBJECT, TRIAL, STIMULUS, SESSION, SUBJECT_AND_STIMULUS}
+ALL = EARLIER | {LATER}
 LEAKS = {
-    "shared_subjects": (3, {SUBJECT}, "subjects on both sides: 3"),
-    "shared_trials": (4, {SUBJECT, TRIAL}, "trials on both sides: 4"),
-    "overlapping_windows": (5, {SUBJECT, TRIAL, LATER}, "test windows with training samples: 5"),
-    "fitted_on_test": (6, {SUBJECT, TRIAL, LATER}, "test windows used to fit statistics: 6"),
-    "selected_on_test": (7, {SUBJECT, TRIAL, LATER}, "test windows used for selection: 7"),
-    "pretrained_subjects": (8, {SUBJECT}, "test subjects seen in pretraining: 8"),
-    "missing_classes": ((1, 2), {SUBJECT, TRIAL, LATER}, "classes missing in training: (1, 2)"),
+    "shared_subjects": (3, NEW_SUBJECT, "subjects on both sides: 3"),
+    "shared_trials": (4, EARLIER, "trials on both sides: 4"),
+    "overlapping_windows": (5, ALL, "test windows with training samples: 5"),
+    "fitted_on_test": (6, ALL, "test windows used to fit statistics: 6"),
+    "selected_on_test": (7, ALL, "test windows used for selection: 7"),
+    "pretrained_subjects": (8, NEW_SUBJECT, "test subjects seen in pretraining: 8"),
+    "missing_classes": ((1, 2), ALL, "classes missing in training: (1, 2)"),
+    "shared_stimuli": (9, {STIMULUS, SUBJECT_AND_STIMULUS}, "stimuli on both sides: 9"),
+    "shared_sessions": (10, {SESSION}, "sessions on both sides: 10"),
 }
 
 

@@ -29,8 +29,9 @@ Found = tuple[np.ndarray, np.ndarray, pd.DataFrame]
 
 @pytest.fixture
 def found() -> Found:
-    """Six subjects with four trials; every sample of a window is the window's own number."""
+    """Six subjects with four trials, two a session; a window's samples are its own number."""
     y, meta = windows_of((f"S{s}", f"t{t}", t % 2, 4) for s in range(6) for t in range(4))
+    meta["session"] = np.where(meta["trial"] < "t2", "1", "2")
     X = np.arange(len(y), dtype=np.float32)[:, None, None] * np.ones((1, 1, 8), np.float32)
     return X, y, meta
 

@@ -82,6 +82,17 @@ def test_a_fold_read_is_the_fold_written(
         assert [*map(repr, read.history["x"].tolist())] == [*map(repr, expected)]
 
 
+def test_a_fold_whose_audit_counted_other_things_is_made_again(
+    kept: Kept, capsys: pytest.CaptureFixture
+) -> None:
+    kept.write(0, TRAIN, TEST, DONE)
+    told = json.loads(file_of(kept).read_text())
+    del told["audit"]["shared_stimuli"]
+    file_of(kept).write_text(json.dumps(told | {"sum": folds._sum(told)}))
+    assert kept.read(0, TRAIN, TEST) is None
+    assert "it is made again" in capsys.readouterr().out
+
+
 def test_a_fold_that_was_not_made_is_none(kept: Kept) -> None:
     assert kept.read(0, TRAIN, TEST) is None
     kept.write(1, TRAIN, TEST, DONE)

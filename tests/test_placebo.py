@@ -21,7 +21,10 @@ from affectbook.windows import Windows, trial_ids
 SFREQ = 128.0
 N_COINS = 5
 NEW_SUBJECT = ("leave_one_subject_out", "group_kfold_subject")
-NEW_TRIAL = ("leave_one_trial_out", "leave_one_segment_out")
+NEW_TRIAL = ("leave_one_trial_out", "leave_one_segment_out", "group_kfold_trial")
+NEW_FILM = (
+    "group_kfold_stimulus", "leave_one_session_out", "group_kfold_subject_and_stimulus",
+)  # fmt: skip
 MODELS = {
     "fingerprint": reference.fingerprint(SFREQ),
     "hrv_logistic": reference.hrv_logistic(SFREQ),
@@ -118,6 +121,17 @@ def test_new_subjects_are_at_chance(people, model, protocol) -> None:
 @pytest.mark.parametrize("protocol", NEW_TRIAL)
 def test_new_trials_are_at_chance(many_trials, model, protocol) -> None:
     score, error = on_coins(many_trials, model, protocol)
+    assert is_at_chance(score, error), (score, error)
+
+
+@each_model
+@pytest.mark.parametrize("protocol", NEW_FILM)
+def test_new_stimuli_and_sessions_are_at_chance(many_trials, model, protocol) -> None:
+    sessions = np.where(many_trials.meta["trial"].str[-1] < "5", "1", "2")
+    found = many_trials._replace(meta=many_trials.meta.assign(session=sessions))
+    score, error = on_coins(found, model, protocol)
+    if protocol == "group_kfold_subject_and_stimulus":
+        error *= 2  # four people in four folds: a quarter of the trials is tested
     assert is_at_chance(score, error), (score, error)
 
 

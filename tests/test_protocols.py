@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from builders import any_windows, windows_of
-from hypothesis import assume, given, settings
+from builders import any_windows, folds_of, session, windows_for, windows_of
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectbook import audit, protocols
 from affectbook.errors import ProtocolError
-from affectbook.protocols import LATER, PROTOCOLS, SUBJECT, TRIAL
+from affectbook.protocols import (
+    LATER,
+    PROTOCOLS,
+    SESSION,
+    STIMULUS,
+    SUBJECT,
+    SUBJECT_AND_STIMULUS,
+    TRIAL,
+)
 from affectbook.windows import trial_ids
 
 NAMES = tuple(PROTOCOLS)
@@ -19,30 +26,6 @@ HONEST = tuple(name for name, protocol in PROTOCOLS.items() if not protocol.as_p
 quick = settings(max_examples=20, deadline=None)
 every = pytest.mark.parametrize("name", NAMES)
 honest = pytest.mark.parametrize("name", HONEST)
-
-
-def windows_for(name: str) -> st.SearchStrategy:
-    """Draw windows that the protocol rarely refuses."""
-    by_trial = name in ("leave_one_trial_out", "leave_one_segment_out")
-    return any_windows(subjects=4, trials=(2, 3) if by_trial else (1, 2))
-
-
-def folds_of(name: str, y: np.ndarray, meta: pd.DataFrame, **options: float) -> list:
-    """Return the folds, or give up the example where the protocol refuses it."""
-    try:
-        return list(protocols.get(name, **options).split(y, meta))
-    except ProtocolError:
-        assume(False)
-
-
-def session(n_trials: int = 4, n_windows: int = 6, subjects: int = 4) -> tuple:
-    """Return windows of subjects with so many trials of each of two classes."""
-    return windows_of(
-        (f"S{s}", f"{label}-{t}", label, n_windows)
-        for s in range(subjects)
-        for label in (0, 1)
-        for t in range(n_trials)
-    )
 
 
 @every
@@ -57,7 +40,10 @@ def test_training_and_test_windows_are_apart(name, data) -> None:
         assert (np.diff(train) > 0).all() and (np.diff(test) > 0).all()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "blocked_within_trial"])
+IN_PART = ("blocked_within_trial", "group_kfold_subject_and_stimulus")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in IN_PART])
 @quick
 @given(data=st.data())
 def test_every_window_is_tested_once(name, data) -> None:
@@ -115,6 +101,12 @@ def test_what_each_protocol_keeps_apart() -> None:
     for name in ("leave_one_trial_out", "leave_one_segment_out"):
         for train, test in folds_of(name, y, meta):
             assert len(set(trials[test])) == 1 and trials[test[0]] not in trials[train]
+    for train, test in folds_of("group_kfold_trial", y, meta):
+        assert not set(trials[train]) & set(trials[test]) and len(set(trials[test])) > 1
+    for name, column in (("group_kfold_stimulus", "trial"), ("leave_one_session_out", "session")):
+        for train, test in folds_of(name, y, meta):
+            assert not set(meta[column].iloc[train]) & set(meta[column].iloc[test])
+            assert set(meta["subject"].iloc[train]) == set(meta["subject"].iloc[test])
 
 
 def test_the_number_of_folds() -> None:
@@ -124,6 +116,11 @@ def test_the_number_of_folds() -> None:
     assert len(folds_of("group_kfold_subject", y, meta, n_splits=3)) == 3
     assert len(folds_of("leave_one_trial_out", y, meta)) == 32
     assert len(folds_of("leave_one_segment_out", y, meta)) == 32
+    assert len(folds_of("group_kfold_trial", y, meta, n_splits=3)) == 3
+    assert len(folds_of("group_kfold_stimulus", y, meta)) == 5
+    assert len(folds_of("group_kfold_stimulus", y, meta, n_splits=99)) == 8, "as many as stimuli"
+    assert len(folds_of("leave_one_session_out", y, meta)) == 4
+    assert len(folds_of("group_kfold_subject_and_stimulus", y, meta)) == 4, "as many as subjects"
     assert len(folds_of("blocked_within_trial", y, meta)) == 1
     assert len(folds_of("shuffled_windows_as_published", y, meta)) == 10
     assert len(folds_of("within_trial_as_published", y, meta)) == 4 * 6, "no more than windows"
@@ -187,7 +184,10 @@ def test_one_trial_of_a_class_is_refused(name) -> None:
     assert "use group_kfold_subject" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["leave_one_subject_out", "group_kfold_subject"])
+BY_SUBJECT = ("leave_one_subject_out", "group_kfold_subject", "group_kfold_subject_and_stimulus")
+
+
+@pytest.mark.parametrize("name", BY_SUBJECT)
 def test_one_subject_is_refused(name) -> None:
     y, meta = session(subjects=1)
     with pytest.raises(ProtocolError, match="needs two subjects, found one"):
@@ -259,7 +259,9 @@ def test_published_names_say_so() -> None:
     for name, protocol in PROTOCOLS.items():
         assert name == protocol.name
         assert name.endswith("_as_published") == protocol.as_published
-        assert protocol.generalises_to in (SUBJECT, TRIAL, LATER)
+        assert protocol.generalises_to in (
+            SUBJECT, TRIAL, LATER, STIMULUS, SESSION, SUBJECT_AND_STIMULUS,
+        )  # fmt: skip
         assert protocol.leaks and protocol.needs
 
 
@@ -292,10 +294,12 @@ def test_the_inner_split_stays_inside_training(name, data, seed) -> None:
 def test_the_inner_split_keeps_apart_what_the_protocol_does(name, data, seed) -> None:
     y, meta = data.draw(windows_for(name))
     protocol = protocols.get(name)
+    claim = protocol.generalises_to
+    claim = SUBJECT if claim == SUBJECT_AND_STIMULUS else claim
     for train, _ in folds_of(name, y, meta)[:3]:
         inner = protocol.inner(y, meta, train, seed)
         if inner is not None:
-            assert audit.audit(*inner, meta).problems(protocol.generalises_to) == []
+            assert audit.audit(*inner, meta).problems(claim) == []
 
 
 @every

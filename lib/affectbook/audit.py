@@ -9,8 +9,17 @@ import numpy as np
 import pandas as pd
 
 from affectbook.errors import AuditError
-from affectbook.protocols import LATER, SUBJECT, Protocol
+from affectbook.protocols import (
+    LATER,
+    SESSION,
+    STIMULUS,
+    SUBJECT,
+    SUBJECT_AND_STIMULUS,
+    Protocol,
+)
 from affectbook.windows import trial_ids
+
+_NEW_SUBJECT, _NEW_STIMULUS = (SUBJECT, SUBJECT_AND_STIMULUS), (STIMULUS, SUBJECT_AND_STIMULUS)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,10 @@ class Audit:
         Test subjects that pretraining saw.
     missing_classes : tuple of int
         Classes of the test windows that training never saw.
+    shared_stimuli : int
+        Names of trials on both sides: the video or task, where all subjects get the same.
+    shared_sessions : int
+        Sessions of a subject with windows on both sides.
     """
 
     shared_subjects: int
@@ -38,12 +51,14 @@ class Audit:
     selected_on_test: int
     pretrained_subjects: int
     missing_classes: tuple[int, ...]
+    shared_stimuli: int = 0
+    shared_sessions: int = 0
 
     def problems(self, generalises_to: str) -> list[str]:
-        """Return what speaks against the claim to generalise to a subject or a trial."""
+        """Return what speaks against a claim: what a protocol generalises to."""
         checks = [
             (
-                self.shared_subjects and generalises_to == SUBJECT,
+                self.shared_subjects and generalises_to in _NEW_SUBJECT,
                 "subjects on both sides",
                 self.shared_subjects,
             ),
@@ -53,6 +68,16 @@ class Audit:
                 self.shared_trials,
             ),
             (
+                self.shared_stimuli and generalises_to in _NEW_STIMULUS,
+                "stimuli on both sides",
+                self.shared_stimuli,
+            ),
+            (
+                self.shared_sessions and generalises_to == SESSION,
+                "sessions on both sides",
+                self.shared_sessions,
+            ),
+            (
                 self.overlapping_windows,
                 "test windows with training samples",
                 self.overlapping_windows,
@@ -60,7 +85,7 @@ class Audit:
             (self.fitted_on_test, "test windows used to fit statistics", self.fitted_on_test),
             (self.selected_on_test, "test windows used for selection", self.selected_on_test),
             (
-                self.pretrained_subjects and generalises_to == SUBJECT,
+                self.pretrained_subjects and generalises_to in _NEW_SUBJECT,
                 "test subjects seen in pretraining",
                 self.pretrained_subjects,
             ),
@@ -110,6 +135,7 @@ def audit(
     """
     train, test = np.asarray(train), np.asarray(test)
     subjects, trials = meta["subject"].to_numpy(), trial_ids(meta)
+    stimuli, sessions = meta["trial"].to_numpy(), meta.groupby(["subject", "session"]).ngroup()
     nothing = np.empty(0, int)
     missing = (
         () if y is None else tuple(sorted(set(np.asarray(y)[test]) - set(np.asarray(y)[train])))
@@ -122,6 +148,8 @@ def audit(
         selected_on_test=len(np.intersect1d(nothing if selected_on is None else selected_on, test)),
         pretrained_subjects=len(set(pretrained_on) & set(subjects[test])),
         missing_classes=tuple(int(label) for label in missing),
+        shared_stimuli=len(np.intersect1d(stimuli[train], stimuli[test])),
+        shared_sessions=len(np.intersect1d(sessions.to_numpy()[train], sessions.to_numpy()[test])),
     )
 
 

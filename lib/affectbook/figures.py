@@ -31,6 +31,11 @@ _NAMES = {
     "majority": "majority class",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",
     "leave_one_subject_out": "a new subject\n(leave_one_subject_out)",
+    "group_kfold_subject_and_stimulus": "new subjects, new stimuli\n"
+    "(group_kfold_subject_and_stimulus)",
+    "group_kfold_stimulus": "new stimuli\n(group_kfold_stimulus)",
+    "leave_one_session_out": "a new session\n(leave_one_session_out)",
+    "group_kfold_trial": "new trials\n(group_kfold_trial)",
     "leave_one_segment_out": "a new segment\n(leave_one_segment_out)",
     "leave_one_trial_out": "a new trial\n(leave_one_trial_out)",
     "blocked_within_trial": "later in the trial\n(blocked_within_trial)",

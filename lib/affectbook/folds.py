@@ -238,6 +238,8 @@ def _sum(told: Mapping[str, object]) -> str:
 
 def _restored(told: Mapping) -> Fold:
     audit = dict(told["audit"])
+    if audit.keys() != Audit.__dataclass_fields__.keys():
+        raise ValueError("its audit counted other things")  # 0 would stand for what nobody counted
     audit["missing_classes"] = tuple(audit["missing_classes"])
     history = None if told["history"] is None else pd.DataFrame(told["history"])
     return Fold(np.array(told["y_pred"], np.int64), Audit(**audit), history)

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    LeaveOneGroupOut,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    train_test_split,
-)
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from affectbook import splitters
 from affectbook.errors import ProtocolError
+from affectbook.splitters import Split
 from affectbook.windows import trial_ids
 
-Split = tuple[np.ndarray, np.ndarray]
 Splitter = Callable[..., Iterator[Split]]
 SUBJECT, TRIAL, LATER = "a new subject", "a new trial", "later in the trial"
+STIMULUS, SESSION = "a new stimulus", "a new session"
+SUBJECT_AND_STIMULUS = "a new subject at a new stimulus"
+# What the inner split holds out, as a column of `meta`; trials where nothing is said.
+_INNER = {
+    SUBJECT: "subject", SUBJECT_AND_STIMULUS: "subject", STIMULUS: "trial", SESSION: "session",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Protocol:
     name : str
         As the parameter `protocol` spells it.
     generalises_to : str
-        ``"a new subject"``, ``"a new trial"`` or ``"later in the trial"``: what a score under it
-        speaks about. A protocol that ends in ``_as_published`` claims what its paper claims.
+        What a score under it speaks about: `SUBJECT`, `TRIAL`, `STIMULUS`, `SESSION`, `LATER` or
+        `SUBJECT_AND_STIMULUS`. A protocol that ends in ``_as_published`` claims what its paper
+        claims.
     as_published : bool
         Kept because papers use it, although it leaks.
     leaks : str
@@ -48,6 +49,9 @@ class Protocol:
         The fewest subjects or trials it works on, in words.
     options : dict
         Passed on to the splitter (n_splits, seed, gap_s, ...).
+    thinned : str
+        Which part of the training windows is used, as `fewer` calls it: ``"0.25_of_trials"``.
+        Empty for all of them.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Protocol:
     needs: str
     splitter: Splitter = field(repr=False)
     options: dict = field(default_factory=dict)
+    thinned: str = ""
 
     def split(self, y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
         """Yield ``(train, test)`` index arrays; two calls give the same splits.
@@ -80,22 +85,23 @@ class Protocol:
         """Split the training windows once more, for early stopping, at the protocol's own level.
 
         Published protocols hold out 10 % of the windows, stratified, and at least one of each
-        class. The others hold out whole subjects or trials, or the later part of each trial.
+        class. The others hold out whole subjects, sessions, stimuli or trials, or the later part
+        of each trial; new subjects at new stimuli, which would leave little, hold out subjects.
 
         Returns
         -------
         tuple of numpy.ndarray or None
             ``(fit, valid)`` indices into all windows, or None where a class would lose its last
-            window, subject or trial.
+            window, subject, session, stimulus or trial.
         """
         labels, rows = np.asarray(y)[train], meta.iloc[train]
         if self.as_published:
             return _stratified_tenth(labels, train, seed)
         if self.generalises_to == LATER:
-            splits = _blocked_within_trial(labels, rows, **self.options)
+            splits = splitters.blocked_within_trial(labels, rows, **self.options)
         else:
-            by_subject = self.generalises_to == SUBJECT
-            groups = rows["subject"].to_numpy() if by_subject else trial_ids(rows)
+            held = _INNER.get(self.generalises_to)
+            groups = trial_ids(rows) if held is None else rows[held].to_numpy()
             splits = _stratified_groups(labels, groups, seed)
         for fit, valid in splits:
             if set(labels[fit]) == set(labels) and len(valid):
@@ -120,147 +126,61 @@ def _stratified_groups(labels: np.ndarray, groups: np.ndarray, seed: int) -> Ite
     return folds.split(labels, labels, groups)
 
 
-def _leave_one_subject_out(y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
-    _at_least_two_subjects("leave_one_subject_out", meta)
-    return LeaveOneGroupOut().split(y, y, meta["subject"])
-
-
-def _group_kfold_subject(
-    y: np.ndarray, meta: pd.DataFrame, n_splits: int = 5, seed: int = 42
-) -> Iterator[Split]:
-    _at_least_two_subjects("group_kfold_subject", meta)
-    n_splits = min(n_splits, meta["subject"].nunique())
-    return GroupKFold(n_splits, shuffle=True, random_state=seed).split(y, y, meta["subject"])
-
-
-def _at_least_two_subjects(name: str, meta: pd.DataFrame) -> None:
-    if meta["subject"].nunique() < 2:
-        raise ProtocolError(f"{name}: needs two subjects, found one; load more subjects")
-
-
-def _refuse_single_trials(name: str, y: np.ndarray, meta: pd.DataFrame) -> None:
-    """Refuse when a subject has a class with one trial.
-
-    Holding that trial out leaves the subject's fingerprint under the other classes only, so a
-    network that recognises people scores below chance by construction.
-    """
-    trials = meta.assign(label=y, trial_id=trial_ids(meta))
-    counts = trials.groupby(["subject", "label"])["trial_id"].nunique()
-    if counts.min() < 2:
-        subject, label = counts.idxmin()
-        raise ProtocolError(
-            f"{name}: subject {subject} has 1 trial of class {label}; it needs at least 2 "
-            "per class and subject, else it scores below chance by construction; "
-            "use group_kfold_subject"
-        )
-
-
-def _leave_one_trial_out(y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
-    _refuse_single_trials("leave_one_trial_out", y, meta)
-    return LeaveOneGroupOut().split(y, y, trial_ids(meta))
-
-
-def _each_subject(meta: pd.DataFrame) -> Iterator[np.ndarray]:
-    yield from meta.reset_index(drop=True).groupby("subject", sort=False).indices.values()
-
-
-def _leave_one_segment_out(y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
-    _refuse_single_trials("leave_one_segment_out", y, meta)
-    groups = trial_ids(meta)
-    for own in _each_subject(meta):
-        for train, test in LeaveOneGroupOut().split(own, own, groups[own]):
-            yield own[train], own[test]
-
-
-def _blocked_within_trial(
-    y: np.ndarray, meta: pd.DataFrame, test_share: float = 0.3, gap_s: float = 10.0
-) -> Iterator[Split]:
-    trials = meta.groupby(trial_ids(meta))
-    last = trials["stop_s"].transform("max").to_numpy()
-    first = trials["start_s"].transform("min").to_numpy()
-    border = last - test_share * (last - first)
-    test = np.flatnonzero(meta["start_s"].to_numpy() >= border)
-    train = np.flatnonzero(meta["stop_s"].to_numpy() <= border - gap_s)
-    yield train, test
-
-
-def _shuffled_windows(
-    y: np.ndarray, meta: pd.DataFrame, n_splits: int = 10, seed: int = 42
-) -> Iterator[Split]:
-    if len(y) < n_splits:
-        raise ProtocolError(
-            f"shuffled_windows_as_published: {len(y)} windows for {n_splits} folds; "
-            "cut shorter windows, load more subjects or ask for fewer folds"
-        )
-    return KFold(n_splits, shuffle=True, random_state=seed).split(y)
-
-
-def _within_trial(
-    y: np.ndarray, meta: pd.DataFrame, n_splits: int = 10, seed: int = 42
-) -> Iterator[Split]:
-    groups = trial_ids(meta)
-    for own in _each_subject(meta):
-        n_windows = np.bincount(groups[own])
-        n_splits_here = min(n_splits, n_windows[n_windows > 0].min())
-        if n_splits_here < 2:
-            raise ProtocolError("within_trial_as_published: a trial has one window; needs two")
-        folds = StratifiedKFold(n_splits_here, shuffle=True, random_state=seed)
-        for train, test in folds.split(own, groups[own]):
-            yield own[train], own[test]
-
-
 _TRIAL_NEEDS = "two trials per class and subject"
+_SAME_FOR_ALL = "stimuli, where all subjects get the same"
+_KNOWN = "the subject, and stimuli, where they are repeated"
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in [
         Protocol(
-            "leave_one_subject_out",
-            SUBJECT,
-            False,
-            "nothing",
-            "two subjects",
-            _leave_one_subject_out,
+            "leave_one_subject_out", SUBJECT, False, _SAME_FOR_ALL, "two subjects",
+            splitters.leave_one_subject_out,
         ),
         Protocol(
-            "group_kfold_subject", SUBJECT, False, "nothing", "two subjects", _group_kfold_subject
+            "group_kfold_subject", SUBJECT, False, _SAME_FOR_ALL, "two subjects",
+            splitters.group_kfold_subject,
         ),
         Protocol(
-            "leave_one_trial_out", TRIAL, False, "the subject", _TRIAL_NEEDS, _leave_one_trial_out
+            "group_kfold_subject_and_stimulus", SUBJECT_AND_STIMULUS, False, "nothing",
+            "two subjects, and two stimuli per class", splitters.group_kfold_subject_and_stimulus,
         ),
         Protocol(
-            "leave_one_segment_out",
-            TRIAL,
-            False,
-            "the subject (a model of one subject is meant)",
-            _TRIAL_NEEDS,
-            _leave_one_segment_out,
+            "group_kfold_stimulus", STIMULUS, False, "the subject", "two stimuli per class",
+            splitters.group_kfold_stimulus,
         ),
         Protocol(
-            "blocked_within_trial",
-            LATER,
-            False,
-            "the subject, and the trial with its label",
-            "trials of several windows",
-            _blocked_within_trial,
+            "leave_one_session_out", SESSION, False, _KNOWN, "two sessions",
+            splitters.leave_one_session_out,
         ),
         Protocol(
-            "shuffled_windows_as_published",
-            SUBJECT,
-            True,
+            "leave_one_trial_out", TRIAL, False, _KNOWN, _TRIAL_NEEDS,
+            splitters.leave_one_trial_out,
+        ),
+        Protocol(
+            "group_kfold_trial", TRIAL, False, _KNOWN,
+            "two trials of a class from each subject", splitters.group_kfold_trial,
+        ),
+        Protocol(
+            "leave_one_segment_out", TRIAL, False,
+            "the subject (a model of one subject is meant)", _TRIAL_NEEDS,
+            splitters.leave_one_segment_out,
+        ),
+        Protocol(
+            "blocked_within_trial", LATER, False, "the subject, and the trial with its label",
+            "trials of several windows", splitters.blocked_within_trial,
+        ),
+        Protocol(
+            "shuffled_windows_as_published", SUBJECT, True,
             "subjects, trials with their labels and, with overlap, samples",
-            "as many windows as folds",
-            _shuffled_windows,
+            "as many windows as folds", splitters.shuffled_windows,
         ),
         Protocol(
-            "within_trial_as_published",
-            TRIAL,
-            True,
+            "within_trial_as_published", TRIAL, True,
             "the subject, every trial with its label and, with overlap, samples",
-            "two windows per trial",
-            _within_trial,
+            "two windows per trial", splitters.within_trial,
         ),
     ]
-}
+}  # fmt: skip
 
 
 _IN_RANGE: dict[str, Callable[[float], bool]] = {
@@ -309,6 +229,67 @@ def takes(name: str, option: str) -> bool:
     """Return whether a protocol has an option of this name."""
     code = get(name).splitter.__code__
     return option in code.co_varnames[2 : code.co_argcount]
+
+
+def fewer(protocol: Protocol, share: float, of: str, seed: int) -> Protocol:
+    """Return a protocol that trains on a part of the subjects or trials, with the same tests.
+
+    Each fold draws its own, and with one seed a smaller share is part of a larger one.
+
+    Parameters
+    ----------
+    protocol
+        From `get`.
+    share
+        Of the training subjects or trials, above 0 and up to 1; 1 is the protocol itself.
+    of
+        ``"subjects"``, or ``"trials"``, which are drawn from each class. At least one of each
+        class is kept, even if that is more than the share.
+    seed
+        Of the draw.
+
+    Raises
+    ------
+    ProtocolError
+        If `share` or `of` cannot be.
+    """
+    if of not in ("subjects", "trials") or not 0 < share <= 1:
+        raise ProtocolError(
+            f"{protocol.name} cannot train on a share {share} of {of!r}; it is a share above 0 and "
+            "up to 1 of subjects or trials"
+        )
+    if share == 1:
+        return protocol
+
+    def split(y: np.ndarray, meta: pd.DataFrame, **options: float) -> Iterator[Split]:
+        groups = meta["subject"].to_numpy() if of == "subjects" else trial_ids(meta)
+        for fold, (train, test) in enumerate(protocol.splitter(y, meta, **options)):
+            strata = np.zeros(len(train), int) if of == "subjects" else y[train]
+            rng = np.random.default_rng([seed, fold])
+            yield train[_drawn(groups[train], strata, y[train], share, rng)], test
+
+    return replace(protocol, splitter=split, thinned=f"{share:g}_of_{of}")
+
+
+def _drawn(
+    groups: np.ndarray,
+    strata: np.ndarray,
+    labels: np.ndarray,
+    share: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Tell which windows belong to a random share of the groups of each stratum."""
+    units, first, own = np.unique(groups, return_index=True, return_inverse=True)
+    order = rng.permutation(len(units))
+    chosen = np.zeros(len(units), bool)
+    for stratum in np.unique(strata):
+        members = order[strata[first][order] == stratum]
+        chosen[members[: max(1, round(share * len(members)))]] = True
+    for label in np.unique(labels):
+        having = np.isin(order, own[labels == label])
+        if not chosen[order[having]].any():
+            chosen[order[having][0]] = True
+    return chosen[own]
 
 
 def table() -> pd.DataFrame:
