@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,51 @@ def test_the_twin_is_cut_as_the_setting_says(setting) -> None:
 def test_a_label_rule_can_be_chosen(setting) -> None:
     data = experiments.load(replace(setting, label_rule="stress_binary"))
     assert data.rule.name == "stress_binary" and data.n_outputs == 2 and set(data.y) == {0, 1}
+
+
+def test_what_was_added_to_a_setting_is_told_only_where_it_is_used(setting) -> None:
+    before = {name: value for name, value in asdict(setting).items() if name != "highpass"}
+    assert experiments.told(setting) == before and setting.highpass == 0.5
+    louder = replace(setting, highpass=4.0)
+    assert experiments.told(louder) == before | {"highpass": 4.0}
+    for one in (setting, louder):
+        recorded = json.loads(json.dumps(asdict(one)))
+        assert experiments.told(recorded) == experiments.told(one), "as a record keeps it"
+
+
+def test_the_filter_of_the_setting_is_that_of_the_windows(setting) -> None:
+    usual, other = experiments.load(setting), experiments.load(replace(setting, highpass=4.0))
+    assert usual.X.shape == other.X.shape and usual.meta.equals(other.meta)
+    power = [
+        np.abs(np.fft.rfft(data.X[:, 0] - data.X[:, 0].mean(1, keepdims=True))) ** 2
+        for data in (usual, other)
+    ]
+    low = slice(3, 10)  # 0.6 to 2 Hz in windows of 5 s
+    assert power[1][:, low].sum() < 0.1 * power[0][:, low].sum()
+
+
+def test_windows_of_some_trials_alone(setting) -> None:
+    data = experiments.load(setting)
+    meta = data.meta.set_axis(np.arange(len(data.y))[::-1])  # an index that is no position
+    session = np.where(np.arange(len(data.y)) % 3 == 0, "1", "2")
+    data = replace(data, meta=meta.assign(session=session))
+    part = data.only(session="1", subject=meta["subject"].iloc[0])
+    rows = np.flatnonzero((session == "1") & (meta["subject"] == meta["subject"].iloc[0]))
+    assert np.array_equal(part.X, data.X[rows]) and np.array_equal(part.y, data.y[rows])
+    assert part.meta.equals(data.meta.iloc[rows].reset_index(drop=True)) and len(rows) == 4
+    assert part.content_hash() != data.content_hash() and "only session 1" in part.where
+    assert data.only(session="1").X.shape[0] == 16
+
+
+@pytest.mark.parametrize(("where", "said"), [
+    ({"session": "4"}, "no window of wesad has session 4; there are session: 1"),
+    ({"session": "1", "subject": "S99"}, "no window of wesad has session 1, subject S99"),
+    ({"visit": "1"}, "windows have no column 'visit'; there are subject, session, trial"),
+])  # fmt: skip
+def test_no_windows_at_all_are_refused_in_one_message(setting, where, said) -> None:
+    with pytest.raises(ParameterError, match=said) as error:
+        experiments.load(setting).only(**where)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_classes_are_counted(experiment) -> None:
@@ -141,6 +186,22 @@ def test_evaluations_are_collected(experiment) -> None:
     assert len(experiment.table()[keys].drop_duplicates()) == len(experiment.predictions) == 4
     placebo = results.select(experiment.table(), placebo=True)
     assert results.confusions(placebo)[1].shape[1:] == (2, 2), "a coin has two sides"
+
+
+def test_a_ready_protocol_says_what_it_trains_on(experiment, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AFFECTBOOK_RUN_DIR", str(tmp_path))
+    whole = experiments.protocol_of(experiment.setting)
+    ready = [protocols.fewer(whole, share, "trials", 0) for share in (1, 0.5, 0.25)]
+    for protocol in (None, *ready):
+        experiment.add("majority", DummyClassifier(), protocol, variant="v")
+        experiment.add("majority", DummyClassifier(), protocol)
+    pairs = [(rows["variant"].iloc[0], rows["protocol"].iloc[0]) for rows in experiment.rows]
+    variants = ["v", "", "v", "", "v+0.5_of_trials", "0.5_of_trials", "v+0.25_of_trials",
+                "0.25_of_trials"]  # fmt: skip
+    assert pairs == [(variant, "group_kfold_subject") for variant in variants]
+    assert [rows["variant"].iloc[0] for rows in experiment.predictions] == variants
+    kept = list((tmp_path / "folds").iterdir())
+    assert len(kept) == 6, "folds of other shares are other folds; the whole one is kept once"
 
 
 def test_the_placebo_tosses_a_coin_per_trial(experiment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 from affectbook import files, results, sealed
-from affectbook.errors import DataFileError
+from affectbook.errors import DataFileError, ParameterError
 
 GOLDEN = """\
 fold,subject,metric,value,n_test_windows,n_test_trials
@@ -378,3 +379,106 @@ def test_training_curves_of_a_record_are_read_and_may_be_missing(tmp_path) -> No
     sealed.seal(tmp_path / "long", {"sweep": "x"})
     pd.testing.assert_frame_equal(results.histories("long", tmp_path), curves)
     assert results.histories("short", tmp_path).empty
+
+
+def test_predictions_of_a_record_say_what_they_are_of(tmp_path: Path) -> None:
+    tables = {"01": [[4, 1], [2, 3]], "02": [[1, 4], [0, 5]]}
+    scores, answers = [], []
+    for key, dataset in (("a1", "eegmat"), ("b2", "drivedb")):
+        context = CONTEXT | {"dataset": dataset, "variant": "", "run_key": key}
+        own = predictions_of(tables)
+        scores.append(results.score_rows(own, context, n_outputs=2, seed=len(scores)))
+        names = {name: context[name] for name in results._EXPERIMENT}
+        answers.append(own.assign(**names, dataset="" if len(answers) else dataset))
+    for frames, name in ((scores, "scores"), (answers, "predictions")):
+        results.write_rows(pd.concat(frames), tmp_path / "mine" / f"{name}.csv.gz")
+    sealed.seal(tmp_path / "mine", {"sweep": "x"})
+    found = results.predictions("mine", tmp_path)
+    assert set(found["subject"]) == {"01", "02"} and set(found["variant"]) == {""}
+    told = found[["run_key", "dataset", "seed", "tier"]].drop_duplicates().to_numpy().tolist()
+    assert told == [["a1", "eegmat", 0, "open"], ["b2", "drivedb", 1, "open"]]
+    assert np.array_equal(found["y_pred"], pd.concat(answers)["y_pred"])
+    assert results.predictions("no such record", tmp_path).empty
+    (tmp_path / "mine" / "predictions.csv.gz").write_bytes(b"other")
+    with pytest.raises(DataFileError):
+        results.predictions("mine", tmp_path)
+
+
+def test_every_record_of_the_book_has_its_predictions_read() -> None:
+    rows = results.recorded()
+    for record in ("hcmnet_twin", "hcmnet_transfer"):
+        found = results.predictions(record)
+        own = results.select(rows, record=record)
+        assert len(found) and found.notna().all(axis=None)
+        assert set(found["run_key"]) == set(own["run_key"])
+        assert set(found["dataset"]) == set(own["dataset"])
+
+
+@st.composite
+def trials_predicted(draw: st.DrawFn) -> pd.DataFrame:
+    """Draw predictions of a few subjects with a few trials of a few windows."""
+    label, rows = st.integers(0, 2), []
+    for subject in range(draw(st.integers(1, 3))):
+        for trial in range(draw(st.integers(1, 3))):
+            true = draw(label)
+            for window, answer in enumerate(draw(st.lists(label, min_size=1, max_size=3))):
+                rows.append((0, f"S{subject}", "1", f"t{trial}", window, true, answer))
+    return pd.DataFrame(rows, columns=list(predictions_of({"S": [[1]]})))
+
+
+def every_permutation(found: pd.DataFrame, metric: str) -> set[float]:
+    """Return the scores of all ways to permute labels among the trials of each subject."""
+    trials = found.groupby(["subject", "trial"])["y_true"].first()
+    own = [list(permutations(part)) for _, part in trials.groupby("subject")]
+    scores = set()
+    for choice in product(*own):
+        labels = dict(zip(trials.index, (one for part in choice for one in part), strict=True))
+        true = [labels[key] for key in zip(found["subject"], found["trial"], strict=True)]
+        table = confusion_matrix(true, found["y_pred"], labels=range(3))
+        scores.add(round(float(results.METRICS[metric](table)), 9))
+    return scores
+
+
+@settings(max_examples=40, deadline=None)
+@given(found=trials_predicted(), metric=st.sampled_from(sorted(results.METRICS)))
+def test_the_band_is_that_of_all_permutations_within_subjects(found, metric) -> None:
+    possible = every_permutation(found, metric)
+    low, high = results.permutation_band(found, metric, n=400)
+    assert min(possible) - 1e-9 <= low <= high <= max(possible) + 1e-9
+    one = {round(results.permutation_band(found, metric, 1, seed)[0], 9) for seed in range(20)}
+    assert one <= possible, "one permutation is one of them"
+
+
+@settings(max_examples=40, deadline=None)
+@given(found=trials_predicted(), seed=st.integers(0, 9))
+def test_the_band_depends_on_no_order_and_on_no_repetition(found, seed) -> None:
+    band = results.permutation_band(found, seed=seed)
+    assert results.permutation_band(found.sample(frac=1, random_state=seed), seed=seed) == band
+    runs = pd.concat([found.assign(run_key=key) for key in "ab"])
+    assert results.permutation_band(runs, seed=seed) == band
+    assert results.permutation_band(found.assign(subject="P" + found["subject"]), seed=seed) == band
+
+
+def test_the_band_of_luck_holds_a_lucky_score_and_not_a_good_one() -> None:
+    rng, rows = np.random.default_rng(0), []
+    for s, t in product(range(20), range(8)):
+        rows += [(0, f"S{s}", "1", f"t{t}", w, t % 2, rng.integers(2)) for w in range(5)]
+    lucky = pd.DataFrame(rows, columns=list(predictions_of({"S": [[1]]})))
+    low, high = results.permutation_band(lucky)
+    assert 0.42 < low < 0.5 < high < 0.58
+    flat = lucky.assign(y_pred=lucky["trial"].str[1:].astype(int) % 2)  # trials, not windows, count
+    wide = results.permutation_band(flat)
+    assert wide[1] - wide[0] > 1.8 * (high - low) and wide[1] < 1
+    constant = results.permutation_band(lucky.assign(y_pred=1))
+    assert constant == (0.5, 0.5)
+
+
+def test_the_coins_of_each_seed_are_permuted_on_their_own() -> None:
+    one = predictions_of({"S0": [[3, 0], [0, 3]]}, trials_of=6)
+    one["trial"] = [f"t{i}" for i in range(6)]
+    both = pd.concat([one.assign(run_key="a"), one.assign(run_key="b", y_true=1 - one["y_true"])])
+    low, high = results.permutation_band(both)
+    assert (low, high) == (0.5, 0.5), "what one seed wins, the other one loses"
+    with pytest.raises(ParameterError, match=r"trial S0 1 t0 .* two labels.*select one"):
+        results.permutation_band(both.drop(columns="run_key"))
+    assert np.isnan(results.permutation_band(one.iloc[:0])).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,15 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyClassifier
 
 from affectbook import experiments, papers, sweeps
 from affectbook.analyses import ANALYSES
-from affectbook.errors import ParameterError
+from affectbook.errors import ParameterError, ProtocolError
 from affectbook.papers import hcmnet
 from affectbook.scales import Cell, cells
 
@@ -125,6 +127,70 @@ def test_windows_with_other_content_are_another_cell(monkeypatch: pytest.MonkeyP
     sweeps._loaded.cache_clear()
     assert sweeps.key("hcmnet", MAJORITY) != before
     sweeps._loaded.cache_clear()
+
+
+def test_what_is_added_to_a_setting_leaves_the_keys_of_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else every record would be stale by more than its code."""
+    setting, code = sweeps.setting_of("hcmnet", MAJORITY), {"lib/a.py": "1"}
+    before = {name: value for name, value in asdict(setting).items() if name != "highpass"}
+    resolved = [hcmnet.network_options(setting.variant), hcmnet.training_options(setting.variant)]
+    told = ["references", before, MAJORITY.options, resolved,
+            experiments.load(setting).content_hash(), code]  # fmt: skip
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    assert sweeps.key_under("hcmnet", MAJORITY, code) == key
+    monkeypatch.setattr(hcmnet, "setting", lambda _: replace(setting, highpass=4.0))
+    assert sweeps.key_under("hcmnet", MAJORITY, code) != key
+
+
+def test_another_filter_makes_other_windows() -> None:
+    setting = sweeps.setting_of("hcmnet", MAJORITY)
+    usual, other = (sweeps._windows_of(replace(setting, highpass=edge)) for edge in (0.5, 4.0))
+    assert usual != other and sweeps._windows_of(setting) == usual
+
+
+def test_cells_may_train_on_less_and_take_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [{"share": 0.5, "of": "trials"}, {"session": "1"}, {"share": 1.0}, {}]
+    own = tuple(replace(MAJORITY, options=MAJORITY.options | more) for more in options)
+    monkeypatch.setitem(hcmnet.SWEEPS, "tiny", own)
+    folder = sweeps.run("hcmnet", "tiny")
+    keys = [sweeps.key("hcmnet", cell) for cell in own]
+    assert len(set(keys)) == 4
+    tables = [pd.read_csv(folder / key / "scores.csv", keep_default_na=False) for key in keys]
+    told = [(rows["variant"].iloc[0], rows["dataset"].iloc[0]) for rows in tables]
+    assert told == [("0.5_of_trials", "wesad"), ("", "wesad session 1"), ("", "wesad"),
+                    ("", "wesad")]  # fmt: skip
+    same = [rows.drop(columns=["run_key", "dataset"]) for rows in tables[1:]]
+    assert same[0].equals(same[2]) and same[1].equals(same[2]), "the twin has one session"
+
+
+def test_a_network_trains_on_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hcmnet, "build", lambda *_: DummyClassifier())
+    setting = sweeps.setting_of("hcmnet", MAJORITY)
+    experiment = experiments.Experiment(setting, experiments.load(setting))
+    ANALYSES["network"](hcmnet, experiment, share=0.25, of="subjects", session="1", placebo=True)
+    (rows,) = experiment.rows
+    assert set(rows["variant"]) == {f"{setting.variant}+0.25_of_subjects"}
+    assert set(rows["dataset"]) == {"wesad session 1"} and rows["placebo"].all()
+    with pytest.raises(ProtocolError, match="share 0.25 of ''"):
+        ANALYSES["network"](hcmnet, experiment, share=0.25)
+    with pytest.raises(ParameterError, match="has session 7; there are session: 1"):
+        ANALYSES["network"](hcmnet, experiment, session="7")
+
+
+def test_reference_models_of_a_paper_count_where_they_compute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(sweeps.__file__).parents[2]
+    more = root / "lib" / "affectbook" / "models" / "checkpoint.py"
+    cells_of = {name: Cell(name, SMALL) for name in ("references", "transfer", "network")}
+    before = {n: sweeps.computing_code(root, "hcmnet", one) for n, one in cells_of.items()}
+    assert not any(more in found for found in before.values())
+    monkeypatch.setattr(hcmnet, "REFERENCES", ("affectbook.models.checkpoint",), raising=False)
+    after = {n: sweeps.computing_code(root, "hcmnet", one) for n, one in cells_of.items()}
+    assert more in after["references"] and more in after["transfer"]
+    assert after["network"] == before["network"]
 
 
 def test_only_code_that_decides_a_score_counts() -> None:

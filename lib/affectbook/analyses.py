@@ -7,25 +7,61 @@ An analysis takes the module of a paper, an experiment and options, and is named
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
-from affectbook.experiments import Experiment
+from affectbook.experiments import Experiment, protocol_of
+from affectbook.protocols import Protocol, fewer
 
 
-def network(paper: ModuleType, experiment: Experiment, *, placebo: bool = False) -> None:
-    """Evaluate the paper's network in the setting's variant under its protocol."""
-    setting = experiment.setting
-    estimator = paper.build(setting, experiment.data)
-    experiment.add(setting.paper, estimator, variant=setting.variant, placebo=placebo)
+def network(
+    paper: ModuleType, experiment: Experiment, *, placebo: bool = False, share: float = 1.0,
+    of: str = "", session: str = "",
+) -> None:  # fmt: skip
+    """Evaluate the paper's network in the setting's variant under its protocol.
+
+    Parameters
+    ----------
+    placebo
+        Replace the labels by coins tossed per trial.
+    share, of
+        Train on this share of the training ``"subjects"`` or ``"trials"``; the variant of the score
+        rows then ends in ``+0.25_of_subjects``.
+    session
+        Use the windows of one session; the data set of the score rows then ends in ``session 1``.
+    """
+    setting, part = experiment.setting, _of_session(experiment, session)
+    estimator = paper.build(setting, part.data)
+    protocol = _protocol(experiment, share, of)
+    part.add(setting.paper, estimator, protocol, variant=setting.variant, placebo=placebo)
 
 
 def references(
-    paper: ModuleType, experiment: Experiment, *, names: tuple[str, ...], placebo: bool = False
-) -> None:
-    """Evaluate reference models of these names."""
-    models = paper.reference_models(experiment.setting, experiment.data)
+    paper: ModuleType, experiment: Experiment, *, names: tuple[str, ...], placebo: bool = False,
+    share: float = 1.0, of: str = "", session: str = "",
+) -> None:  # fmt: skip
+    """Evaluate reference models of these names, otherwise as `network`."""
+    part, protocol = _of_session(experiment, session), _protocol(experiment, share, of)
+    models = paper.reference_models(experiment.setting, part.data)
     for name in names:
-        experiment.add(name, models[name], placebo=placebo)
+        part.add(name, models[name], protocol, placebo=placebo)
+
+
+def _of_session(experiment: Experiment, session: str) -> Experiment:
+    """Return an experiment on one session, whose score rows are those of the whole one."""
+    if not session:
+        return experiment
+    setting = experiment.setting
+    return replace(
+        experiment,
+        setting=replace(setting, dataset=f"{setting.dataset} session {session}"),
+        data=experiment.data.only(session=session),
+    )
+
+
+def _protocol(experiment: Experiment, share: float, of: str) -> Protocol:
+    protocol = protocol_of(experiment.setting)
+    return protocol if share == 1 else fewer(protocol, share, of, experiment.setting.seed)
 
 
 def personalisation(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from affectbook.files import build_dir, write_text
 # Protocols that train within one subject need both sides of the placebo's coin in each of them.
 _COINS_PER_SUBJECT = {
     "leave_one_trial_out": 2,
+    "group_kfold_trial": 2,
     "leave_one_segment_out": 2,
     "within_trial_as_published": 1,
 }
@@ -40,7 +42,13 @@ _COINS_PER_SUBJECT = {
 class Setting:
     """Every choice that decides a score, resolved: parameters over the scale's preset.
 
-    The names are those of the columns of a score row where they appear there.
+    The names are those of the columns of a score row where they appear there. What has a default
+    was added when scores had been recorded without it: `told`.
+
+    Attributes
+    ----------
+    highpass : float
+        Lower edge in Hz of the filter that whole recordings go through.
     """
 
     paper: str
@@ -64,6 +72,26 @@ class Setting:
     patience: int
     seed: int
     device: str
+    highpass: float = 0.5
+
+
+_ADDED = {one.name: one.default for one in fields(Setting) if one.default is not MISSING}
+
+
+def told(setting: Setting | Mapping[str, object]) -> dict[str, object]:
+    """Return a setting as keys and records tell it: without what was added, unless it was used.
+
+    Parameters
+    ----------
+    setting
+        A setting, or what was recorded of one.
+    """
+    values = dict(setting) if isinstance(setting, Mapping) else asdict(setting)
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _ADDED or value != _ADDED[name]
+    }
 
 
 @dataclass(frozen=True)
@@ -106,6 +134,28 @@ class Data:
         total.update(self.y.tobytes())
         total.update(self.meta.to_csv(index=False, float_format="%.6f").encode())
         return total.hexdigest()
+
+    def only(self, **where: object) -> Data:
+        """Return the windows whose columns of `meta` have these values: ``only(session="1")``.
+
+        Raises
+        ------
+        ParameterError
+            If `meta` has no such column, or no window has these values.
+        """
+        if unknown := [name for name in where if name not in self.meta]:
+            raise ParameterError(
+                f"windows have no column {unknown[0]!r}; there are {', '.join(self.meta)}"
+            )
+        rows = results.select(self.meta.reset_index(drop=True), **where).index.to_numpy()
+        wanted = ", ".join(f"{name} {value}" for name, value in where.items())
+        if not len(rows):
+            there = "; ".join(f"{name}: {', '.join(map(str, self.meta[name].unique()[:20]))}"
+                              for name in where)  # fmt: skip
+            raise ParameterError(f"no window of {self.card.name} has {wanted}; there are {there}")
+        meta = self.meta.iloc[rows].reset_index(drop=True)
+        origin = f"{self.where}, only {wanted}"
+        return replace(self, X=self.X[rows], y=self.y[rows], meta=meta, where=origin)
 
     def counts(self) -> pd.DataFrame:
         """Windows, trials and subjects of each class."""
@@ -178,6 +228,7 @@ def load(setting: Setting) -> Data:
         setting.overlap,
         setting.sfreq,
         label_rule=rule,
+        band=(setting.highpass, None),
         per_trial=setting.per_trial,
     )
     where = datasets.describe(setting.dataset, setting.tier, folder)
@@ -222,7 +273,7 @@ class Experiment:
         self,
         name: str,
         estimator: BaseEstimator,
-        protocol: str | None = None,
+        protocol: str | protocols.Protocol | None = None,
         *,
         variant: str = "",
         placebo: bool = False,
@@ -232,15 +283,18 @@ class Experiment:
         Parameters
         ----------
         name, variant
-            As score rows call the estimator.
+            As score rows call the estimator; after the variant they say ``+0.25_of_trials`` where
+            the protocol trains on so few: `protocols.fewer`.
         estimator
             Any scikit-learn classifier over windows.
         protocol
-            A name; the setting's own protocol unless given.
+            A name, or the protocol itself; the setting's own unless given.
         placebo
             Replace the labels by coin flips per trial.
         """
-        splitter = protocol_of(self.setting, protocol)
+        ready = isinstance(protocol, protocols.Protocol)
+        splitter = protocol if ready else protocol_of(self.setting, protocol)
+        variant = "+".join(filter(None, (variant, splitter.thinned)))
         y, n_outputs = self.labels(splitter, placebo)
         if "module__n_outputs" in estimator.get_params():
             estimator = clone(estimator).set_params(module__n_outputs=n_outputs)
@@ -279,8 +333,8 @@ class Experiment:
     ) -> folds.Kept | None:
         """Return where the folds of an evaluation are kept: inside a run only, which has a key."""
         run = progress.folder()
-        told = (name, variant, estimator, protocol.name, asdict(self.setting), y)
-        key = folds.key(*told, self.data.content_hash()) if run else None
+        known = (name, variant, estimator, protocol.name, told(self.setting), y)
+        key = folds.key(*known, self.data.content_hash()) if run else None
         what = ", ".join(part for part in (name, variant, protocol.name) if part)
         return folds.Kept(run, key, what) if key else None
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from affectbook import sealed
-from affectbook.errors import DataFileError
+from affectbook.errors import DataFileError, ParameterError
 from affectbook.files import project_root, write_atomic
 from affectbook.scoring import (
     CONTEXT,
@@ -255,3 +255,93 @@ def histories(record: str, folder: Path | None = None) -> pd.DataFrame:
     if place.is_dir():
         sealed.require(place)
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+_EXPERIMENT = ["run_key", "estimator", "variant", "protocol", "placebo"]
+_ITS_CONTEXT = ["dataset", "tier", "scale", "target", "label_rule", "seconds", "seed"]
+
+
+def predictions(record: str, folder: Path | None = None) -> pd.DataFrame:
+    """Return the predictions of a record, one row per test window and fold; none if it has none.
+
+    Columns are fold, subject, session, trial, window, y_true, y_pred, those that tell one
+    experiment of the record from another (run_key, estimator, variant, protocol, placebo), and what
+    its scores say of it besides: dataset, tier, scale, target, label_rule, seconds, seed.
+
+    Raises
+    ------
+    DataFileError
+        If the record is not what was recorded.
+    """
+    place = (folder or recorded_folder()) / record
+    path = place / "predictions.csv.gz"
+    if place.is_dir():
+        sealed.require(place)
+    if not path.is_file():
+        return pd.DataFrame()
+    text = ["subject", "session", "trial", "estimator", "variant", "run_key"]
+    rows = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False)
+    context = _read(place / "scores.csv.gz")[_EXPERIMENT + _ITS_CONTEXT].drop_duplicates()
+    # Analyses that name the data set of their predictions leave it empty for the others.
+    rows = rows.drop(columns=_ITS_CONTEXT, errors="ignore")
+    return rows.merge(context, "left", _EXPERIMENT, validate="many_to_one")
+
+
+def permutation_band(
+    predictions: pd.DataFrame, metric: str = "balanced_accuracy", n: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Return what luck does with these predictions: 2.5 and 97.5 percentiles of the score.
+
+    True labels are permuted among the trials of each subject; the windows of a trial keep one
+    label, as they do not count for themselves. Several seeds of one experiment, told apart by
+    their run_key, get the same permutation each and are scored together. Where a stimulus has one
+    label for everybody, subjects err alike, and luck can do more than this.
+
+    Parameters
+    ----------
+    predictions
+        Of one experiment, with columns subject, session, trial, y_true, y_pred and, of several
+        seeds, run_key.
+    metric
+        A key of `METRICS`.
+    n
+        Permutations.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    tuple of float
+        NaN for both where nothing was predicted.
+
+    Raises
+    ------
+    ParameterError
+        If a trial has two labels: these are predictions of several experiments.
+    """
+    if predictions.empty:
+        return np.nan, np.nan
+    n_outputs = int(predictions[["y_true", "y_pred"]].max().max()) + 1
+    runs = predictions.groupby("run_key") if "run_key" in predictions else [("", predictions)]
+    tables = sum(_permuted(rows, n_outputs, n, seed) for _, rows in runs)
+    low, high = np.nanpercentile(METRICS[metric](tables), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _permuted(rows: pd.DataFrame, n_outputs: int, n: int, seed: int) -> np.ndarray:
+    """Return the confusion matrices ``(n, true, predicted)`` of a run under permuted labels."""
+    # Sorted by subject, so that the trials of one stand together.
+    trials = rows.groupby(["subject", "session", "trial"], sort=True)
+    labels, own = trials["y_true"].agg(["first", "nunique"]), trials.ngroup().to_numpy()
+    if labels["nunique"].max() > 1:
+        raise ParameterError(
+            f"trial {' '.join(map(str, labels['nunique'].idxmax()))} (subject, session, trial) has "
+            "two labels: these are predictions of several experiments; select one"
+        )
+    true, size = labels["first"].to_numpy(), len(labels) * n_outputs
+    answers = np.bincount(own * n_outputs + rows["y_pred"].to_numpy(), minlength=size)
+    subjects = pd.factorize(labels.index.get_level_values("subject"))[0]
+    # Each draw lies between the number of its subject and the next one: sorting stays within.
+    drawn = subjects + np.random.default_rng(seed).random((n, len(true)))
+    permuted, answers = true[np.argsort(drawn, axis=1)], answers.reshape(-1, n_outputs)
+    return np.stack([(permuted == label) @ answers for label in range(n_outputs)], axis=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from affectbook.errors import (
     RunError,
     shown,
 )
+from affectbook.experiments import told
 from affectbook.files import project_root, write_text
 from affectbook.scales import Cell
 
@@ -128,10 +128,10 @@ def identity(cell: Cell | Mapping, paper: str = "") -> str:
         Whose sweep it is, where it is of a sweep.
     """
     if isinstance(cell, Cell):
-        setting = asdict(sweeps.setting_of(paper, cell))
+        setting = told(sweeps.setting_of(paper, cell))
         cell = {"analysis": cell.analysis, "options": cell.options, "parameters": setting}
-    told = [cell["analysis"], dict(cell["options"]), dict(cell["parameters"])]
-    return json.dumps(told, sort_keys=True)
+    known = [cell["analysis"], dict(cell["options"]), told(cell["parameters"])]
+    return json.dumps(known, sort_keys=True)
 
 
 def today_of(paper: str, sweep: str) -> dict[str, Cell]:
@@ -188,10 +188,10 @@ def _setting_of(made: Mapping) -> object:
 def _of_run(made: Mapping) -> list[str]:
     """Return which choices of a reader's run its parameters no longer stand for."""
     try:
-        now = json.loads(json.dumps(asdict(_setting_of(made))))
+        now = json.loads(json.dumps(told(_setting_of(made))))
     except ParameterError as error:
         return [f"parameters: {shown(' '.join(str(error).split()))}"]
-    before = made.get("setting", {})
+    before = told(made.get("setting", {}))
     return [
         shown(f"parameter {name}: {_value(before, name)} then, {_value(now, name)} now")
         for name in sorted({*before, *now})

@@ -23,7 +23,7 @@ from affectbook import attempt, locks, papers, params, progress, provenance, res
 from affectbook.analyses import ANALYSES
 from affectbook.closure import closure, code_hash
 from affectbook.errors import ParameterError, RunError
-from affectbook.experiments import Data, Experiment, Setting, checked, load
+from affectbook.experiments import Data, Experiment, Setting, checked, load, told
 from affectbook.files import build_dir, project_root, sha256, write_text
 from affectbook.scales import Cell
 
@@ -183,12 +183,12 @@ def _write_cell(
     }
     root = project_root()
     made = provenance.collect(
-        root, asdict(experiment.setting), computing_code(root, paper, cell), seconds
+        root, told(experiment.setting), computing_code(root, paper, cell), seconds
     )
-    told = {"key": own, "analysis": cell.analysis, "options": dict(cell.options)}
-    told |= {"files": {table: sha256(target / table) for table in TABLES
+    head = {"key": own, "analysis": cell.analysis, "options": dict(cell.options)}
+    head |= {"files": {table: sha256(target / table) for table in TABLES
                        if (target / table).is_file()}}  # fmt: skip
-    write_text(target / "made.json", json.dumps(told | {"data": data} | made, indent=1) + "\n")
+    write_text(target / "made.json", json.dumps(head | {"data": data} | made, indent=1) + "\n")
 
 
 def chosen(paper: str, name: str, only: Mapping[str, str]) -> list[Cell]:
@@ -242,10 +242,10 @@ def key_under(paper: str, cell: Cell, code: Mapping[str, str]) -> str:
         If its windows cannot be made here.
     """
     setting = setting_of(paper, cell)
-    told = [cell.analysis, asdict(setting), dict(cell.options), _resolved(paper, setting)]
+    known = [cell.analysis, told(setting), dict(cell.options), _resolved(paper, setting)]
     settings = settings_of(paper, cell)
     windows = [_loaded(_windows_of(one)).content_hash() for one in settings]
-    text = json.dumps([*told, *windows, dict(code)], sort_keys=True)
+    text = json.dumps([*known, *windows, dict(code)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -283,9 +283,12 @@ def computing_code(root: Path, paper: str, cell: Cell) -> list[Path]:
     """Return the files that decide the scores of a cell, given its windows.
 
     The paper's own file, which holds claims and prose, is not among them; what it says of a
-    variant is part of the key by itself.
+    variant is part of the key by itself. Modules with reference models of its own it names in
+    ``REFERENCES``.
     """
     modules = [f"affectbook.{name}" for name in _COMPUTING[cell.analysis]]
+    if "models.reference" in _COMPUTING[cell.analysis]:
+        modules += getattr(papers.get(paper), "REFERENCES", ())
     if cell.analysis != "references":
         modules.append(papers.get(paper).NETWORK)
     start = "\n".join(f"import {module}" for module in modules)
