@@ -356,15 +356,16 @@ def test_only_the_seeds_that_both_sides_have_are_compared() -> None:
     assert the_verdict(BETTER, pd.concat([network, lone])).word == "untested"
 
 
-def test_a_model_that_depends_on_no_seed_needs_but_one() -> None:
-    claim = Claim(**vars(BETTER) | {"right": {"estimator": "hrv_logistic"}})
-    hrv = scores_of(spread_out(12, 0.4, 0.6), seeds=range(1), estimator="hrv_logistic", variant="")
+@pytest.mark.parametrize("estimator", ["hrv_logistic", "de_svm"])
+def test_a_model_that_depends_on_no_seed_needs_but_one(estimator) -> None:
+    claim = Claim(**vars(BETTER) | {"right": {"estimator": estimator}})
+    plain = scores_of(spread_out(12, 0.4, 0.6), seeds=range(1), estimator=estimator, variant="")
     for n_seeds, word in ((2, "undecided on"), (3, "holds on")):
         network = scores_of(spread_out(12, 0.7, 0.9), seeds=range(n_seeds))
-        assert the_verdict(claim, pd.concat([network, hrv], ignore_index=True)).word == word
-    alone = Claim(**vars(BETTER) | {"left": {"estimator": "hrv_logistic"}, "right": CHANCE})
+        assert the_verdict(claim, pd.concat([network, plain], ignore_index=True)).word == word
+    alone = Claim(**vars(BETTER) | {"left": {"estimator": estimator}, "right": CHANCE})
     verdict = the_verdict(alone, scores_of(spread_out(12, 0.7, 0.9), seeds=range(1),
-                                           estimator="hrv_logistic", variant=""))  # fmt: skip
+                                           estimator=estimator, variant=""))  # fmt: skip
     assert verdict.word == "holds on" and "no seed in it" in verdict.why
 
 

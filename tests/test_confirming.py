@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from test_sweeps import MAJORITY, SHUFFLED, elsewhere  # noqa: F401
 
-from affectbook import confirming, records, results, sealed, staleness, sweeps
+from affectbook import confirming, experiments, records, results, sealed, staleness, sweeps
 from affectbook.errors import DataNotFoundError, RunError
 from affectbook.papers import hcmnet
 from affectbook.scales import Cell
@@ -39,6 +40,16 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     told["code"]["references"][OLD] = "of another day"
     rekey(folder, told)
     return folder
+
+
+def test_a_setting_recorded_in_full_is_the_one_that_leaves_out_what_was_added() -> None:
+    setting = sweeps.setting_of("hcmnet", MAJORITY)
+    named = {"analysis": "references", "options": {"names": ["majority"]}}
+    own = staleness.identity(MAJORITY, "hcmnet")
+    assert staleness.identity(named | {"parameters": asdict(setting)}) == own
+    assert staleness.identity(named | {"parameters": experiments.told(setting)}) == own
+    other = asdict(replace(setting, highpass=4.0))
+    assert staleness.identity(named | {"parameters": other}) != own
 
 
 def rekey(folder: Path, told: dict) -> None:
