@@ -166,7 +166,7 @@ class Inception(nn.Module):
 class MSTB(nn.Module):
     """Multi-scale temporal block: fold by the strongest periods, convolve, unfold, add up.
 
-    For each window, with ``A`` its amplitude spectrum and ``f_1 .. f_k`` the strongest frequencies::
+    For each window, with ``A`` its amplitude spectrum and ``f_1 .. f_k`` its strongest bins::
 
         p_i = ceil(l / f_i)      x_i = unfold(conv2(gelu(conv1(fold(x, p_i)))))
         x' = x + sum_i w_i x_i   w = softmax(A_f1 .. A_fk)
