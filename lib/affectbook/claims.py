@@ -190,11 +190,12 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     """
     verdicts = []
     rows = rows[rows["scale"].isin(claim.scales)]
+    rows, *wanted = _of_one_set(claim, rows)
     n_rules = rows.groupby("dataset")["label_rule"].nunique()
     same = ["dataset", "label_rule", "scale", "seconds", "overlap"]
     for (dataset, rule, scale, seconds, _), everything in rows.groupby(same, sort=True):
         own = side(everything, {"protocol": claim.protocol})
-        sides = _paired(own, claim.left, claim.right)
+        sides = _paired(own, *wanted)
         gap = _gap(*sides, claim.metric)
         if gap.n_subjects == 0:
             continue
@@ -206,6 +207,26 @@ def judge_direction(claim: Claim, rows: pd.DataFrame) -> list[Verdict]:
     return verdicts or [
         Verdict(claim, "untested", "", NOTHING, "no real data with both sides at hand")
     ]
+
+
+def _of_one_set(
+    claim: Claim, rows: pd.DataFrame
+) -> tuple[pd.DataFrame, Side | str, Side | str]:
+    """Return the rows and both sides of a claim, ready to be grouped by data set.
+
+    Sides that name two selections of channels, such as ``eegmat:Fp1,Fp2`` and ``eegmat:eeg``, are
+    compared as one set; what they name then stands in the column ``selection``.
+    """
+    sides = claim.left, claim.right
+    named = {one.get("dataset") for one in sides if not isinstance(one, str)}
+    if not (len(named) == 2 and all(isinstance(one, str) for one in named)):
+        return rows, *sides
+    rows = rows.assign(selection=rows["dataset"], dataset=rows["dataset"].str.split(":").str[0])
+    left, right = (
+        {"selection" if key == "dataset" else key: value for key, value in one.items()}
+        for one in sides
+    )
+    return rows, left, right
 
 
 def _word(gap: Interval, n_seeds: int | None) -> str:

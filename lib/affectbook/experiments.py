@@ -342,6 +342,9 @@ class Experiment:
         """Return what all score rows of these windows have in common."""
         context = {name: getattr(self.setting, name, None) for name in scoring.CONTEXT}
         context["label_rule"] = self.data.rule.name
+        if "highpass" in told(self.setting):
+            # Other signals are other data: no table may take the ones for the others.
+            context["dataset"] += f" above {self.setting.highpass:g} Hz"
         context["run_key"] = os.environ.get("AFFECTBOOK_RUN_KEY", "")
         return context
 

@@ -284,13 +284,13 @@ def computing_code(root: Path, paper: str, cell: Cell) -> list[Path]:
 
     The paper's own file, which holds claims and prose, is not among them; what it says of a
     variant is part of the key by itself. Modules with reference models of its own it names in
-    ``REFERENCES``.
+    ``REFERENCES``, and what else its network takes in ``USES``.
     """
     modules = [f"affectbook.{name}" for name in _COMPUTING[cell.analysis]]
     if "models.reference" in _COMPUTING[cell.analysis]:
         modules += getattr(papers.get(paper), "REFERENCES", ())
     if cell.analysis != "references":
-        modules.append(papers.get(paper).NETWORK)
+        modules += [papers.get(paper).NETWORK, *getattr(papers.get(paper), "USES", ())]
     start = "\n".join(f"import {module}" for module in modules)
     found = closure(start, root / "lib", leave_out=_NOT_COMPUTING)
     return [path for path in found if path.suffix == ".py" and path.parent.name != "datasets"]
