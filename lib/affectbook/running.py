@@ -36,10 +36,11 @@ _NOT_COMPUTING = tuple(
     for name in (
         "ablations", "again", "attempt", "bookbuild", "chapters", "chapters.hcmnet",
         "chapters.labels", "chapters.populations", "chapters.readers", "chapters.shared",
-        "chapters.state", "claims", "compare", "confirming", "datasets._licence", "efficiency",
-        "estimate", "execute", "figures", "folds", "grid_figures", "grids", "keeping", "locks",
-        "pages", "pools", "progress", "provenance", "records", "running", "runpage", "runs",
-        "sealed", "staleness", "summary", "sweeps", "wearable",
+        "chapters.split_scores", "chapters.splits", "chapters.state", "claims", "compare",
+        "confirming", "datasets._licence", "efficiency", "estimate", "execute", "figures", "folds",
+        "grid_figures", "grids", "keeping", "locks", "pages", "pools", "progress", "provenance",
+        "records", "running", "runpage", "runs", "sealed", "staleness", "summary", "sweeps",
+        "wearable",
     )
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from affectbook import results
 from affectbook.claims import DETERMINISTIC
@@ -47,6 +48,19 @@ def need(table: pd.DataFrame, title: str, sweep: str, paper: str = "hcmnet") -> 
     if table.empty:
         command = f"make sweep PAPER={paper} SWEEP={sweep}"
         raise DataError(f"there are no scores to draw for {title!r}", do=command)
+
+
+def require_one(rows: pd.DataFrame, what: str, *columns: str) -> None:
+    """Refuse rows of several experiments: data, scale and labels are one, and these `columns`.
+
+    Raises
+    ------
+    ParameterError
+        If they differ; `what` says of what they are.
+    """
+    mixed = [name for name in (*_ONE_EXPERIMENT, *columns) if rows[name].nunique() > 1]
+    if mixed:
+        raise ParameterError(f"these rows of {what} differ in {mixed}: select one of each")
 
 
 def bars(values: object, lows: object, highs: object) -> np.ndarray:
@@ -94,33 +108,60 @@ def subject_strips(
             seeds &= set(rows["seed"])
     placebo = placebo[placebo["seed"].isin(seeds)]
     need(placebo, f"{title}: no seed is in all of it", "recorded")
-    coins = _of_subjects(_with_all_classes(placebo), metric)
+    coins = of_subjects(_with_all_classes(placebo), metric)
     low, high = np.percentile(coins, [2.5, 97.5])
-    fig, ax = plt.subplots(figsize=(WIDTH, 1.7 + 0.62 * len(rows_by_name)))
     band = f"coin flips: 2.5 to 97.5 percentile of {len(coins)} subjects with both sides"
-    ax.axvspan(low, high, color="0.87", lw=0, label=band, zorder=0)
-    scatter = np.random.default_rng(0)
-    words = []
-    for y, (name, rows) in enumerate(rows_by_name.items()):
+    scores = {}
+    for name, rows in rows_by_name.items():
         free = rows["estimator"].isin(DETERMINISTIC)
-        scores = _of_subjects(rows[free | rows["seed"].isin(seeds)], metric)
-        heights = y + scatter.uniform(-0.24, 0.24, len(scores))
-        ax.plot(scores, heights, MARKS[y % len(MARKS)], color=f"C{y}", alpha=0.75, ms=6)
-        ax.plot([scores.mean()], [y], "|", ms=30, mew=3, color="0.1")
-        above = f"{(scores > high).sum()} of {len(scores)} subjects above the band"
-        words.append(f"{' '.join(name.split())}: mean {scores.mean():.0f} %, {above}")
-    ax.set_yticks(range(len(rows_by_name)), list(rows_by_name))
-    ax.set(xlim=(-3, 103), ylim=(len(rows_by_name) - 0.5, -0.5), title=title)
-    ax.set_xlabel(f"{metric.replace('_', ' ')} of each subject (%)")
-    ax.grid(False, axis="y")
-    ax.plot([], [], "|", ms=12, mew=3, color="0.1", label="mean")
-    fig.legend(loc="outside lower center", ncols=2, fontsize=9)
+        scores[name] = of_subjects(rows[free | rows["seed"].isin(seeds)], metric)
+    fig, words = strips(scores, title, metric, (low, high), band)
     n_seeds = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
     return fig, (
         f"{title}: one mark per subject, mean of {n_seeds}, over the band of {low:.0f} to "
         f"{high:.0f} % in which 95 % of {len(coins)} subjects lie on coin flips. "
         f"{'; '.join(words)}."
     )
+
+
+def strips(
+    scores: Mapping[str, Sequence[float]],
+    title: str,
+    metric: str,
+    band: tuple[float, float] | None = None,
+    band_label: str = "",
+    chance: float | None = None,
+) -> tuple[Figure, list[str]]:
+    """Draw one mark per subject in a line for each name, and the mean; all numbers in per cent.
+
+    Returns
+    -------
+    tuple of matplotlib.figure.Figure and list of str
+        The second says of each name its mean and how many subjects lie above the band.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 1.7 + 0.62 * len(scores)))
+    if band is not None:
+        ax.axvspan(*band, color="0.87", lw=0, label=band_label, zorder=0)
+    if chance is not None:
+        ax.axvline(chance, ls="--", color="0.35", lw=1.3, label="chance", zorder=1)
+    scatter = np.random.default_rng(0)
+    words = []
+    for y, (name, own) in enumerate(scores.items()):
+        own = np.asarray(own)
+        heights = y + scatter.uniform(-0.24, 0.24, len(own))
+        ax.plot(own, heights, MARKS[y % len(MARKS)], color=f"C{y}", alpha=0.75, ms=6)
+        ax.plot([own.mean()], [y], "|", ms=30, mew=3, color="0.1")
+        told = f"{' '.join(name.split())}: mean {own.mean():.0f} %"
+        if band is not None:
+            told += f", {(own > band[1]).sum()} of {len(own)} subjects above the band"
+        words.append(told)
+    ax.set_yticks(range(len(scores)), list(scores))
+    ax.set(xlim=(-3, 103), ylim=(len(scores) - 0.5, -0.5), title=title)
+    ax.set_xlabel(f"{metric.replace('_', ' ')} of each subject (%)")
+    ax.grid(False, axis="y")
+    ax.plot([], [], "|", ms=12, mew=3, color="0.1", label="mean")
+    fig.legend(loc="outside lower center", ncols=2, fontsize=9)
+    return fig, words
 
 
 def _with_all_classes(rows: pd.DataFrame) -> pd.DataFrame:
@@ -135,10 +176,10 @@ def _with_all_classes(rows: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def _of_subjects(rows: pd.DataFrame, metric: str) -> np.ndarray:
+def of_subjects(rows: pd.DataFrame, metric: str) -> pd.Series:
     """Return the score of each subject in per cent, the mean of its seeds."""
     own = results.select(rows, fold="all", metric=metric)
-    return 100 * own[own["subject"] != "all"].groupby("subject")["value"].mean().to_numpy()
+    return 100 * own[own["subject"] != "all"].groupby("subject")["value"].mean()
 
 
 def personalisation_curves(
@@ -249,9 +290,7 @@ def probe_figure(rows: pd.DataFrame, title: str) -> Drawn:
     """
     own = rows[rows["estimator"].isin(STAGES)]
     need(own, title, "probes")
-    mixed = [name for name in _ONE_EXPERIMENT if own[name].nunique() > 1]
-    if mixed:
-        raise ParameterError(f"these rows of probes differ in {mixed}: select one of each")
+    require_one(own, "probes")
     labels = [name for name in own["target"].unique() if name not in (*HRV, "subject")]
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 5.4))
     words = [_draw_probe(left, own, i, target, "r2", name)
