@@ -199,8 +199,9 @@ def get(name: str, **options: float) -> Protocol:
     name
         A key of `PROTOCOLS`.
     **options
-        Passed on to its splitter: n_splits and seed where it shuffles or groups, gap_s and
-        test_share for ``blocked_within_trial``.
+        Passed on to its splitter: n_splits and seed where it shuffles or groups, test_share
+        and gap_s for ``blocked_within_trial`` (0.3 of a trial; 10 s, or a sixth of a trial if that
+        is less).
 
     Raises
     ------

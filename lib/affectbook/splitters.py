@@ -144,14 +144,16 @@ def leave_one_segment_out(y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
 
 
 def blocked_within_trial(
-    y: np.ndarray, meta: pd.DataFrame, test_share: float = 0.3, gap_s: float = 10.0
+    y: np.ndarray, meta: pd.DataFrame, test_share: float = 0.3, gap_s: float | None = None
 ) -> Iterator[Split]:
     trials = meta.groupby(trial_ids(meta))
     last = trials["stop_s"].transform("max").to_numpy()
     first = trials["start_s"].transform("min").to_numpy()
     border = last - test_share * (last - first)
+    # Of short trials a gap of ten seconds would leave nothing to train on.
+    gap = np.minimum(10.0, (last - first) / 6) if gap_s is None else gap_s
     test = np.flatnonzero(meta["start_s"].to_numpy() >= border)
-    train = np.flatnonzero(meta["stop_s"].to_numpy() <= border - gap_s)
+    train = np.flatnonzero(meta["stop_s"].to_numpy() <= border - gap)
     yield train, test
 
 
