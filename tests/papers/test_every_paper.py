@@ -14,13 +14,14 @@ import torch
 from builders import windows_of
 
 from affectbook import claims, datasets, papers, params, protocols, results
+from affectbook.datasets import _registry
 from affectbook.errors import ParameterError
-from affectbook.experiments import Data, Setting
+from affectbook.experiments import Data, Setting, rule_of
 from affectbook.scales import Scale
 
-SFREQ, SECONDS = 128.0, 2
-# Parameters that become a part of the setting's `dataset`.
-IN_DATASET = {"allow_missing"}
+SFREQ, LONGEST = 128.0, 2.0
+# Parameters that become a part of the setting's `dataset`, and of its `variant`.
+IN_DATASET, IN_VARIANT = {"allow_missing", "channels"}, {"embedding", "periods"}
 every = pytest.mark.parametrize("name", papers.names())
 # Analyses that split the windows of a new subject once more.
 BESIDE = (
@@ -41,15 +42,27 @@ def setting(paper: ModuleType) -> Setting:
 
 @pytest.fixture
 def data(setting: Setting) -> Data:
-    """Noise in the shape of the paper's default data."""
-    card = datasets.card(setting.dataset)
-    rule = card.label_rules[0]
+    """Noise in the shape of the paper's default data, in windows that are short."""
+    card, seconds = datasets.card(setting.dataset), min(setting.seconds, LONGEST)
+    rule = rule_of(card, setting.label_rule, setting.target)
     y, meta = windows_of(
-        ((f"S{s}", f"t{t}", t, 2) for s in range(4) for t in range(len(rule.classes))), SECONDS
+        ((f"S{s}", f"t{t}", t, 2) for s in range(4) for t in range(len(rule.classes))), seconds
     )
-    shape = (len(y), 1, round(SECONDS * SFREQ))
+    name, channels, _ = _registry.parse(setting.dataset)
+    n_chans = len(_registry.kind_of(name, channels)[1])
+    shape = (len(y), n_chans, round(seconds * SFREQ))
     X = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     return Data(X, y, meta, card, rule, "noise", Path("nowhere"), SFREQ)
+
+
+def base(paper: ModuleType) -> str:
+    """Return the variant that the others change: the first."""
+    return next(iter(paper.VARIANTS))
+
+
+def names_of(paper: ModuleType) -> set[str]:
+    """Return the names of the paper's parameters."""
+    return {field.name for field in fields(paper.Params)}
 
 
 @pytest.fixture
@@ -58,7 +71,8 @@ def variants(paper: ModuleType) -> list[str]:
 
 
 def test_there_is_a_paper() -> None:
-    assert "hcmnet" in papers.names() and papers.names() == tuple(sorted(papers.names()))
+    assert {"hcmnet", "ms_imamba"} <= set(papers.names())
+    assert papers.names() == tuple(sorted(papers.names()))
 
 
 @pytest.mark.parametrize("unknown", ["hcmnets", "", "published_numbers", "os"])
@@ -72,7 +86,7 @@ def test_an_unknown_paper_is_answered_with_those_there_are(unknown) -> None:
 def test_a_paper_says_what_it_is(paper) -> None:
     assert paper.__doc__ and paper.TITLE and paper.HEADLINE and not paper.HEADLINE.endswith(".")
     assert paper.DEVIATIONS and all(line.endswith(".") for line in paper.DEVIATIONS)
-    assert "published" in paper.VARIANTS and paper.VARIANTS["published"] == {}
+    assert [name for name, change in paper.VARIANTS.items() if not change] == [base(paper)]
 
 
 @every
@@ -82,9 +96,9 @@ def test_parameters_have_a_default_and_a_meaning(paper) -> None:
     assert parsed == paper.Params()
     assert params.from_notebook(paper.Params, vars(parsed)) == parsed, "defaults pass the checks"
     assert all(field.metadata.get("help") for field in fields(paper.Params))
-    names = {field.name for field in fields(paper.Params)}
+    names = names_of(paper)
     assert {"dataset", "tier", "protocol", "variant", "scale", "seed", "device"} <= names
-    assert names <= {field.name for field in fields(Setting)} | IN_DATASET
+    assert names <= {field.name for field in fields(Setting)} | IN_DATASET | IN_VARIANT
     with pytest.raises(FrozenInstanceError):
         parsed.seed = 1
 
@@ -111,8 +125,12 @@ def test_a_setting_takes_what_is_not_given_from_its_scale(name, paper, scale) ->
             assert getattr(chosen, field.name) == getattr(preset, field.name)
     for field in fields(paper.Params):
         given = getattr(paper.Params(scale=scale), field.name)
-        if given is not None and field.name not in IN_DATASET:
-            assert getattr(chosen, field.name) == given
+        if given is None or field.name in IN_DATASET | IN_VARIANT:
+            continue
+        found = getattr(chosen, field.name)
+        if field.name == "dataset" and "channels" in names_of(paper):
+            found = _registry.parse(found).name
+        assert found == given
 
 
 @every
@@ -124,11 +142,18 @@ def test_what_is_given_replaces_the_scale(paper) -> None:
 
 @every
 def test_subjects_to_do_without_become_part_of_the_name_of_the_data(paper) -> None:
-    for dataset, allowed in (("wesad", "S7, S9"), ("wesad:ECG", "S7,S9")):
-        chosen = paper.setting(paper.Params(dataset=dataset, allow_missing=allowed))
-        assert chosen.dataset == f"{dataset} without S7,S9"
-    with pytest.raises(ParameterError, match="unknown subject of wesad 'S1'"):
-        paper.setting(paper.Params(dataset="wesad", allow_missing="S1"))
+    name = _registry.parse(paper.Params().dataset).name
+    channel, one, two = datasets.card(name).channels[0], *datasets.card(name).subjects[-2:]
+    one_channel = {"dataset": name, "channels": channel}
+    if "channels" not in names_of(paper):
+        one_channel = {"dataset": f"{name}:{channel}"}
+    for given in ({"dataset": name}, one_channel):
+        whole = paper.setting(paper.Params(**given)).dataset
+        for allowed in (f"{one}, {two}", f"{one},{two}"):
+            chosen = paper.setting(paper.Params(**given, allow_missing=allowed))
+            assert chosen.dataset == f"{whole} without {one},{two}"
+    with pytest.raises(ParameterError, match=f"unknown subject of {name} 'S1'"):
+        paper.setting(paper.Params(dataset=name, allow_missing="S1"))
 
 
 @every
@@ -165,7 +190,7 @@ def test_claims_name_variants_and_label_rules_that_exist(paper) -> None:
             for variant in (wanted,) if isinstance(wanted, str) else wanted:
                 # What a network was calibrated with stands after its variant.
                 paper.network_options(re.sub(r"(\+\d+_(windows|steps))+$", "", variant))
-        if claim.dataset in datasets.names():
+        if claim.dataset:
             rules = {rule.name for rule in datasets.card(claim.dataset).label_rules}
             assert claim.label_rule in rules
 
@@ -188,15 +213,18 @@ def test_every_variant_builds_and_answers(setting, data, paper, variants) -> Non
 
 @every
 def test_variants_are_different_networks(setting, data, paper) -> None:
+    x = torch.as_tensor(data.X[:4])  # several, since what is chosen for a batch is one thing alone
+
     def outline(variant: str) -> tuple:
-        net = paper.build(setting, data, variant).initialize()
         torch.manual_seed(0)
-        x = torch.randn(1, *data.X.shape[1:])
+        net = paper.build(setting, data, variant).initialize()
         with torch.no_grad():
-            answer = net.module_.eval()(x)[0, 0].item()
-        trained = (net.scaler.kind, net.checkpoint, net.patience)
+            answer = tuple(net.module_.eval()(x).flatten().tolist())
+        trained = (str(net.scaler.get_params()), net.checkpoint, net.patience)
         return sum(p.numel() for p in net.module_.parameters()), answer, trained
 
+    first = outline(base(paper))
+    assert outline(base(paper)) == first, "nothing but the variant makes a difference"
     assert len({outline(variant) for variant in paper.VARIANTS}) == len(paper.VARIANTS)
 
 
@@ -208,11 +236,15 @@ def test_parts_of_a_variant_are_joined(paper) -> None:
 
 
 @every
-@pytest.mark.parametrize("wrong", ["", "published+", "publshed", "published,without", "PUBLISHED"])
+@pytest.mark.parametrize("wrong", ["", "{}+", "{}+{}x", "no_such", "{},without", "UPPER"])
 def test_an_unknown_variant_is_answered_with_those_there_are(paper, wrong) -> None:
+    own = base(paper)
+    wrong = own.upper() if wrong == "UPPER" else wrong.format(own, own)
     with pytest.raises(ParameterError, match="no variant") as error:
         paper.network_options(wrong)
     assert all(variant in str(error.value) for variant in paper.VARIANTS)
+    with pytest.raises(ParameterError, match=f"did you mean {own}"):
+        paper.network_options(own[:3] + own[4:])
 
 
 @every

@@ -7,7 +7,8 @@ from affectbook.papers._ms_imamba_channels import SETS, named
 
 # Verdicts are on the paper's electrodes; other choices of channels are data sets of other names.
 _FRONTAL = {"dataset": tuple(named(dataset) for dataset in SETS)}
-_OURS = {"estimator": "ms_imamba", "variant": "declared"} | _FRONTAL
+_NETWORK = {"estimator": "ms_imamba", "variant": "declared"}
+_OURS = _NETWORK | _FRONTAL
 _ABSTRACT = "abstract"
 _SUMMARY = "summary of the full text (no figures found)"
 _QUESTION = "our question, not the paper's"
@@ -19,7 +20,7 @@ def _number(name: str, dataset: str, label_rule: str, number: float, what: str) 
     return Claim(
         name, f"Accuracy on {what} from four electrodes (dimension, setting, split, window: not "
         "stated in what we read)", _ABSTRACT, "accuracy", "shuffled_windows_as_published",
-        named(dataset), label_rule, number, left=_OURS,
+        named(dataset), label_rule, number, left=_NETWORK,
     )  # fmt: skip
 
 
