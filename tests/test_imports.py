@@ -20,7 +20,7 @@ LAYERS = (
     {"models", "pretrain", "evaluate", "costs"},
     {"obtain", "again"},
     {"results", "claims"},
-    {"experiments", "summary", "personalise", "probes", "transfer"},
+    {"experiments", "summary", "personalise", "probes", "transfer", "chosen_periods"},
     {"figures"},
     {"ablations", "wearable", "efficiency", "grid_figures"},
     {"papers", "analyses"},

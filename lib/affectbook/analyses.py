@@ -93,10 +93,18 @@ def transfer(paper: ModuleType, experiment: Experiment, **options: object) -> No
     transfer.transfer(paper, experiment, **options)
 
 
+def periods(paper: ModuleType, experiment: Experiment) -> None:
+    """Count which periods the windows choose: `affectbook.chosen_periods.count`."""
+    from affectbook import chosen_periods
+
+    chosen_periods.count(experiment)
+
+
 ANALYSES: dict[str, Callable[..., None]] = {
     "network": network,
     "references": references,
     "personalisation": personalisation,
     "probe": probe,
     "transfer": transfer,
+    "periods": periods,
 }

@@ -36,6 +36,7 @@ _COMPUTING = {
     "probe": ("experiments", "models.network", "models.scaling", "probes"),
     "transfer": ("experiments", "models.network", "models.reference", "models.small_cnn",
                  "transfer"),
+    "periods": ("experiments", "chosen_periods", "models.periods", "models.eeg_scaling"),
 }  # fmt: skip
 # ... but for what decides nothing, and for what makes the windows: their content is hashed itself.
 _NOT_COMPUTING = tuple(

@@ -129,6 +129,12 @@ def _twin_variants() -> Iterator[Cell]:
         yield Cell("network", own | normal | {"dataset": dataset, "protocol": protocol})
 
 
+def _periods() -> Iterator[Cell]:
+    """Yield which periods the windows of each data set choose; nothing is trained."""
+    yield Cell("periods", _EEGMAT | {"scale": "recorded"})
+    yield from cells("periods", {"scale": "teaching"}, {"dataset": ("deap", "dreamer", "seed")})
+
+
 def _orders() -> Iterator[Cell]:
     """Yield all orders of the four electrodes, on DEAP's twin."""
     variants = ["declared", *_joined([f"order_{one}" for one in ORDERS[1:]])]
@@ -158,5 +164,6 @@ SWEEPS: dict[str, tuple[Cell, ...]] = {
     "twin": tuple(_twin()),
     "twin_variants": tuple(_twin_variants()),
     "orders": tuple(_orders()),
+    "periods": tuple(_periods()),
     "sessions": tuple(_sessions()),
 }
