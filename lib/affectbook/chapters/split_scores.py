@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,10 @@ from affectbook.figures import name_of
 from affectbook.results import FEWEST_SUBJECTS, Interval
 
 PAPER = "ms_imamba"
+_EXPERIMENT = ("scale", "dataset", "tier", "effect", "label_rule", "seconds", "protocol")
 _SHARE = r"\+?(?:([0-9.e-]+)_of_(subjects|trials))?"
-RECORDED, ABLATIONS, LESS_DATA = "recorded", "ablations", "data_efficiency"
-"""Sweeps that make the rows, as the messages name them."""
+RECORDED, VARIANTS, BUDGET = "recorded", "twin_variants", "budget"
+"""Sweeps that make the rows, as messages name them unless told otherwise."""
 
 SHORT = {
     "shuffled_windows_as_published": "shuffled\nwindows",
@@ -136,35 +137,44 @@ def efficiency_scores(
     Returns
     -------
     pandas.DataFrame
-        estimator, the network first; of, ``"subjects"`` or ``"trials"``; share, up to 1, in both;
-        value, low, high (0 to 1), n_subjects; n_outputs.
+        of, ``"subjects"`` or ``"trials"``; estimator, the network first; share, up to 1; value,
+        low, high (0 to 1), n_subjects; n_outputs; dataset, tier and protocol, one of each for
+        subjects and for trials.
 
     Raises
     ------
     ParameterError
-        If the rows are of several experiments.
+        If the shares of subjects, or those of trials, are of several experiments.
     """
-    own = results.select(rows, placebo=False)
+    own = results.select(rows, placebo=False).reset_index(drop=True)
     known = own["estimator"].isin(references)
     endings = own["variant"].where(known, own["variant"].str.removeprefix(base))
     own = own[(known | own["variant"].str.startswith(base)) & endings.str.fullmatch(_SHARE)]
-    require_one(own, "data efficiency", "protocol")
-    network = own.loc[~own["estimator"].isin(references), "estimator"]
-    found, lines = endings[own.index].str.extract(_SHARE).fillna(""), []
-    parts = [(of, share, own[(found == (share, of)).all(axis=1)])
-             for share, of in found.drop_duplicates().to_numpy()]  # fmt: skip
-    for of, share, part in parts:
-        for estimator, scored in part.groupby("estimator"):
-            line = {"estimator": estimator, "share": float(share or 1)}
-            line |= results.interval(scored, metric)._asdict()
-            line |= {"n_outputs": classes_of(scored)}
-            lines += [line | {"of": one} for one in ([of] if of else ("subjects", "trials"))]
-    columns = ["estimator", "of", "share", *Interval._fields, "n_outputs"]
-    order = {name: i for i, name in enumerate(dict.fromkeys([*network, *references]))}
-    table = pd.DataFrame(lines, columns=columns)
-    return table.sort_values(["estimator", "of", "share"], ignore_index=True,
-                             key=lambda column: column.map(order)
-                             if column.name == "estimator" else column)  # fmt: skip
+    found = endings[own.index].str.extract(_SHARE)
+    shares, of = pd.to_numeric(found[0]).fillna(1), found[1].where(found[1].notna(), "")
+    own = own.assign(share=shares, of=of)
+    lines = [line for of in ("subjects", "trials") for line in _shares(own, of, metric, references)]
+    columns = ["of", "estimator", "share", *Interval._fields, "n_outputs", "dataset", "tier",
+               "protocol"]  # fmt: skip
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _shares(
+    rows: pd.DataFrame, of: str, metric: str, references: Sequence[str]
+) -> Iterator[dict[str, object]]:
+    """Yield the scores by share of the subjects or of the trials."""
+    less = results.select(rows, of=of)
+    require_one(less, f"shares of {of}", "protocol", "target", "overlap")
+    if less.empty:
+        return
+    where = {name: less[name].iloc[0] for name in _EXPERIMENT}
+    less = pd.concat([less, results.select(rows, of="", **where)])
+    networks = [name for name in less["estimator"].unique() if name not in references]
+    for estimator in (*networks, *references):
+        for share, part in results.select(less, estimator=estimator).groupby("share"):
+            line = {"of": of, "estimator": estimator, "share": share, **where}
+            line |= results.interval(part, metric)._asdict()
+            yield line | {"n_outputs": classes_of(part)}
 
 
 def model_table(
@@ -172,6 +182,7 @@ def model_table(
     estimators: Sequence[str],
     protocols: Sequence[str],
     metric: str = "balanced_accuracy",
+    sweep: str = RECORDED,
 ) -> pd.DataFrame:
     """Return one line of text per estimator, with all its scores under each protocol.
 
@@ -181,6 +192,8 @@ def model_table(
         As `protocol_scores` takes them.
     protocols
         In the order of the columns.
+    sweep
+        That makes the rows, for the message where there are none.
 
     Returns
     -------
@@ -197,7 +210,7 @@ def model_table(
         If the rows are of several experiments.
     """
     own = rows[rows["estimator"].isin(estimators) & rows["protocol"].isin(protocols)]
-    need(own, "a table of models", RECORDED, PAPER)
+    need(own, "a table of models", sweep, PAPER)
     require_one_each(own, "a table of models")
     known = set(own["estimator"])
     lines = {name: {"model": name_of(name)} for name in estimators if name in known}
@@ -243,6 +256,7 @@ def paired_tests(
     rights: Sequence[str],
     protocol: str,
     metric: str = "balanced_accuracy",
+    sweep: str = RECORDED,
 ) -> pd.DataFrame:
     """Compare one estimator with others on the same subjects, and correct for their number.
 
@@ -256,6 +270,8 @@ def paired_tests(
         Estimators, as the rows call them.
     protocol
         Its rows are taken.
+    sweep
+        That makes the rows, for the message where there are none.
 
     Returns
     -------
@@ -278,8 +294,8 @@ def paired_tests(
     for right in rights:
         sides = [results.select(own, estimator=name) for name in (left, right)]
         for name, side in zip((left, right), sides, strict=True):
-            need(side, f"{name} under {protocol}", RECORDED, PAPER)
-        sides = _of_common_seeds(*sides)
+            need(side, f"{name} under {protocol}", sweep, PAPER)
+        sides = _of_common_seeds(*sides, sweep)
         line = {"left": left, "right": right} | results.difference(*sides, metric)._asdict()
         lines.append(line | {"p": _wilcoxon(*(of_subjects(side, metric) for side in sides))})
     table = pd.DataFrame(lines)
@@ -303,14 +319,16 @@ def _p(value: float) -> str:
     return "–" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _of_common_seeds(left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _of_common_seeds(
+    left: pd.DataFrame, right: pd.DataFrame, sweep: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of the seeds that both have; those of a model without a seed as they are."""
     sides = (left, right)
     if any(side["estimator"].isin(DETERMINISTIC).all() for side in sides):
         return sides
     seeds = set(left["seed"]) & set(right["seed"])
     for side in (sides := tuple(side[side["seed"].isin(seeds)] for side in sides)):
-        need(side, "two models without a seed in common", RECORDED, PAPER)
+        need(side, "two models without a seed in common", sweep, PAPER)
     return sides
 
 

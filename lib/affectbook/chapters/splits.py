@@ -14,13 +14,13 @@ from matplotlib.patches import Patch
 from affectbook import ablations, results
 from affectbook.chapters.shared import bars, chance_line, need, of_subjects, strips
 from affectbook.chapters.split_scores import (
-    ABLATIONS,
+    BUDGET,
     KINDS,
-    LESS_DATA,
     PAPER,
     PROTOCOL_ORDER,
     RECORDED,
     SHORT,
+    VARIANTS,
     classes_of,
     efficiency_scores,
     model_table,
@@ -36,6 +36,8 @@ __all__ = ["KINDS", "PROTOCOL_ORDER", "data_efficiency", "efficiency_scores", "m
            "paired_tests", "protocol_bars", "protocol_scores", "shown_tests", "subject_band",
            "subject_dots", "variant_panels"]  # fmt: skip
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++")
+_PUBLISHED = ("", "\n(as published)")
+_LETTERS = 100  # that fit below the axis
 _SLOT = 0.86  # of the room of a protocol that its bars take
 
 
@@ -47,6 +49,7 @@ def protocol_bars(
     estimators: Sequence[str],
     metric: str = "balanced_accuracy",
     kinds: Mapping[str, str] | None = None,
+    sweep: str = RECORDED,
 ) -> Drawn:
     """Draw what each estimator scores under each protocol, beside chance, luck and coin flips.
 
@@ -58,6 +61,8 @@ def protocol_bars(
         Says data set, labels and tier.
     kinds
         Which setting of the paper each protocol can stand for; `KINDS` unless given.
+    sweep
+        That makes the rows, for the message where there are none.
 
     Raises
     ------
@@ -66,9 +71,9 @@ def protocol_bars(
     ParameterError
         If the rows are of several experiments.
     """
-    need(rows, title, RECORDED, PAPER)
+    need(rows, title, sweep, PAPER)
     table = protocol_scores(rows, predictions, estimators, metric)
-    need(table, title, RECORDED, PAPER)
+    need(table, title, sweep, PAPER)
     kinds = KINDS if kinds is None else kinds
     protocols = list(table["protocol"].unique())
     fig, ax = plt.subplots(figsize=(WIDTH, 5.4))
@@ -105,9 +110,9 @@ def _draw_bars(ax: Axes, i: int, x: np.ndarray, own: pd.DataFrame, width: float)
     value, low, high, coins = (100 * own[name] for name in ("value", "low", "high", "coins"))
     luck = 100 * own[["luck_low", "luck_high"]].to_numpy()
     # Wider than the bar, which would hide it.
-    ax.bar(x, luck[:, 1] - luck[:, 0], width, luck[:, 0], color="0.72", lw=0, zorder=2)
+    ax.bar(x, luck[:, 1] - luck[:, 0], width, luck[:, 0], color="0.6", lw=0, zorder=2)
     look = {"color": f"C{i}", "hatch": _HATCHES[i % len(_HATCHES)], "edgecolor": "white"}
-    ax.bar(x, value, 0.62 * width, lw=0, zorder=3, **look)
+    ax.bar(x, value, 0.56 * width, lw=0, zorder=3, **look)
     ax.errorbar(x, value, bars(value, low, high), fmt="none", ecolor="0.1", elinewidth=1.3,
                 capsize=2, zorder=5)  # fmt: skip
     ax.plot(x, coins, "D", mfc="white", mec="0.1", ms=5, zorder=6)
@@ -115,24 +120,25 @@ def _draw_bars(ax: Axes, i: int, x: np.ndarray, own: pd.DataFrame, width: float)
 
 def _name_groups(ax: Axes, protocols: Sequence[str], kinds: Mapping[str, str]) -> None:
     """Write the protocols below the axis, and below them which setting of the paper they are."""
-    ax.set_xticks(range(len(protocols)), [SHORT[name] for name in protocols], fontsize=9)
+    labels = [f"{SHORT[name]}{_PUBLISHED[name.endswith('_as_published')]}" for name in protocols]
+    ax.set_xticks(range(len(protocols)), labels, fontsize=9)
     mark_leaks(ax.get_xticklabels(), protocols)
     ax.set_xlim(-0.5, len(protocols) - 0.5)
     ax.grid(False, axis="x")
     told = [kinds.get(name, "") for name in protocols]
     edges = [0, *(i for i in range(1, len(told)) if told[i] != told[i - 1]), len(told)]
-    per_group = 78 / len(protocols)  # letters of this size that fit below the whole axis
-    below = ax.secondary_xaxis(location=0)
-    middles, names = [], []
+    above, middles, names = 2 + max(label.count("\n") for label in labels), [], []
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         middles.append((start + stop - 1) / 2)
-        fitting = max(8, int(per_group * (stop - start)))
-        names.append("\n\n\n" + textwrap.fill(told[start], fitting))
+        fitting = int(_LETTERS * (stop - start) / len(protocols))
+        names.append("\n" * above + textwrap.fill(told[start], fitting))
+    below = ax.secondary_xaxis(location=0)
     below.set_xticks(middles, names, fontsize=9)
     below.tick_params("x", length=0)
+    lines = 1 + max(name.count("\n") for name in names)
     between = ax.secondary_xaxis(location=0)
     between.set_xticks([edge - 0.5 for edge in edges], [""] * len(edges))
-    between.tick_params("x", length=58, width=1, color="0.6", direction="out", bottom=True)
+    between.tick_params("x", length=6 + 11.5 * lines, width=1, color="0.6")
 
 
 def _legend(ax: Axes, drawn: Sequence[str], table: pd.DataFrame) -> tuple[list, list[str]]:
@@ -145,7 +151,7 @@ def _legend(ax: Axes, drawn: Sequence[str], table: pd.DataFrame) -> tuple[list, 
     lines, labels = ax.get_legend_handles_labels()
     handles, names = handles + lines, names + labels
     if table["luck_low"].notna().any():
-        handles.append(Patch(color="0.72"))
+        handles.append(Patch(color="0.6"))
         names.append("luck: labels permuted")
     if table["coins"].notna().any():
         handles += ax.plot([], [], "D", mfc="white", mec="0.1", ms=5)
@@ -163,7 +169,7 @@ def _read_protocol(name: str, part: pd.DataFrame, kinds: Mapping[str, str]) -> s
         if not np.isnan(line.coins):
             text += f", coin flips {100 * line.coins:.1f} %"
         told.append(text)
-    kind = f" ({kinds[name]})" if kinds.get(name) else ""
+    kind = f", {kinds[name]}" if kinds.get(name) else ""
     return f"{short_name(name).capitalize()}{kind}: {'; '.join(told)}."
 
 
@@ -192,6 +198,7 @@ def subject_dots(
     chance: float,
     title: str,
     metric: str = "balanced_accuracy",
+    sweep: str = RECORDED,
 ) -> Drawn:
     """Draw one mark per subject for each experiment, and the mean, over what luck scores.
 
@@ -205,6 +212,8 @@ def subject_dots(
         0 to 1.
     title, metric
         Of the figure; and a key of `results.METRICS`.
+    sweep
+        That makes the rows, for the message where there are none.
 
     Raises
     ------
@@ -212,7 +221,7 @@ def subject_dots(
         If an experiment has no rows.
     """
     for name, rows in rows_by_name.items():
-        need(rows, f"{title}: {name}", RECORDED, PAPER)
+        need(rows, f"{title}: {name}", sweep, PAPER)
     scores = {name: of_subjects(rows, metric) for name, rows in rows_by_name.items()}
     ends = None if band is None else (100 * band[0], 100 * band[1])
     label = "luck: labels permuted among the trials of a subject"
@@ -231,6 +240,7 @@ def variant_panels(
     title: str,
     names: Mapping[str, str],
     metric: str = "balanced_accuracy",
+    sweep: str = VARIANTS,
 ) -> Drawn:
     """Draw the whole network and some of its variants on several data, a panel for each.
 
@@ -248,6 +258,8 @@ def variant_panels(
         What each part changes, in plain words; in the order of the lines, and only these.
     metric
         A key of `results.METRICS`.
+    sweep
+        That makes the rows, for the message where there are none.
 
     Raises
     ------
@@ -256,9 +268,12 @@ def variant_panels(
     ParameterError
         If the rows of a panel are of several experiments.
     """
-    need(rows, title, ABLATIONS, PAPER)
-    tables = {name: _of_panel(rows, base, where, f"{title}, {name}", names, metric)
-              for name, where in panels.items()}  # fmt: skip
+    need(rows, title, sweep, PAPER)
+    tables = {}
+    for name, where in panels.items():
+        own = results.select(rows, placebo=False, **where)
+        need(results.select(own, variant=base), f"{title}, {name}", sweep, PAPER)
+        tables[name] = _of_panel(own, base, names, metric)
     parts = ["", *(part for part in names if any((t["part"] == part).any() for t, _ in
                                                   tables.values()))]  # fmt: skip
     n_cols = min(2, len(panels))
@@ -286,13 +301,10 @@ def variant_panels(
 
 
 def _of_panel(
-    rows: pd.DataFrame, base: str, where: Mapping[str, object], title: str,
-    names: Mapping[str, str], metric: str,
-) -> tuple[pd.DataFrame, float]:  # fmt: skip
+    own: pd.DataFrame, base: str, names: Mapping[str, str], metric: str
+) -> tuple[pd.DataFrame, float]:
     """Return the lines of a panel, that of the whole network first, and its chance."""
-    own = results.select(rows, placebo=False, **where)
     whole = results.select(own, variant=base)
-    need(whole, title, ABLATIONS, PAPER)
     own = own[own["estimator"] == whole["estimator"].iloc[0]]
     lines = ablations.table(own, base, metric=metric)
     lines = lines[lines["value"].notna()]
@@ -339,12 +351,13 @@ def data_efficiency(
     Parameters
     ----------
     rows
-        Score rows under one protocol. Variants that end in ``0.25_of_subjects`` or
-        ``0.25_of_trials`` trained on that share.
+        Score rows. Variants that end in ``0.25_of_subjects`` or ``0.25_of_trials`` trained on that
+        share. Shares of subjects and shares of trials may be of two experiments, which the panels
+        name; each is continued by what trained on everything there.
     base
         The network's variant on all of them; its shares are ``base+0.25_of_subjects``.
     title
-        Says data set, labels, protocol and tier.
+        Says whose scores these are; the panels name data set, tier and protocol.
     metric
         A key of `results.METRICS`.
     references
@@ -357,15 +370,14 @@ def data_efficiency(
     ParameterError
         If the rows are of several experiments.
     """
-    need(rows, title, LESS_DATA, PAPER)
+    need(rows, title, BUDGET, PAPER)
     table = efficiency_scores(rows, base, metric, references)
-    need(table[table["share"] < 1], title, LESS_DATA, PAPER)
+    need(table[table["share"] < 1], title, BUDGET, PAPER)
     fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.3), sharey=True)
     words = []
     for ax, of in zip(axes, ("subjects", "trials"), strict=True):
         own = results.select(table, of=of)
         words.append(_draw_efficiency(ax, own, list(table["estimator"].unique()), of))
-        chance_line(ax, 1 / table["n_outputs"].max())
     axes[0].set_ylabel(f"{metric.replace('_', ' ')} (%)")
     fig.suptitle(title, fontsize=12)
     handles = {label: handle for ax in axes
@@ -373,12 +385,18 @@ def data_efficiency(
     fig.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=9)
     return fig, (
         f"{title}: {metric.replace('_', ' ')} with 95 % intervals over subjects against how much "
-        f"was trained on; chance {100 / table['n_outputs'].max():.0f} %. {' '.join(words)}"
+        f"was trained on. {' '.join(words)}"
     )
 
 
 def _draw_efficiency(ax: Axes, own: pd.DataFrame, estimators: Sequence[str], of: str) -> str:
     """Draw one panel; return its numbers in words."""
+    ax.set(xlabel=f"training {of} used (%)")
+    ax.grid(False, axis="x")
+    if own.empty:
+        ax.set_xticks([])
+        ax.text(0.5, 0.5, "not recorded", ha="center", transform=ax.transAxes)
+        return f"By training {of}: not recorded."
     ticks, told = sorted(own["share"].unique()), []
     for i, estimator in enumerate(estimators):
         part = results.select(own, estimator=estimator).sort_values("share")
@@ -389,9 +407,10 @@ def _draw_efficiency(ax: Axes, own: pd.DataFrame, estimators: Sequence[str], of:
                     ls=("-", "--", "-.", ":")[i % 4], label=name_of(estimator))  # fmt: skip
         scores = (f"{100 * line.share:g} %: {_score(line)}" for line in part.itertuples())
         told.append(f"{name_of(estimator)} {', '.join(scores)}")
+    first, chance = own.iloc[0], 1 / own["n_outputs"].max()
+    chance_line(ax, chance)
     ax.set_xticks(range(len(ticks)), [f"{100 * tick:g}" for tick in ticks])
-    ax.set(xlim=(-0.5, len(ticks) - 0.5), xlabel=f"training {of} used (%)")
-    ax.grid(False, axis="x")
-    if (own["share"] == 1).all():
-        ax.text(0.5, 0.9, "not recorded on less", ha="center", transform=ax.transAxes)
-    return f"By training {of}: {'; '.join(told)}."
+    ax.set_xlim(-0.5, len(ticks) - 0.5)
+    where = f"{first['dataset']} ({first['tier']}), {short_name(first['protocol'])}"
+    ax.set_title(textwrap.fill(where, 40), fontsize=10)
+    return f"By training {of}, {where}, chance {100 * chance:.0f} %: {'; '.join(told)}."
