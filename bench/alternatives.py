@@ -10,16 +10,19 @@ import copy
 import importlib.util
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from harness import DEVICE
 from torch import Tensor, nn
 
+from affectbook.models import periods
 from affectbook.models.scans import ssd_recurrence
+from affectbook.models.ssm import Mamba
 
 try:
     from mambapy.mamba import MambaBlock
-    from transformers import Mamba2Config
-    from transformers.models.mamba.modeling_mamba import mamba_selective_scan
+    from transformers import Mamba2Config, MambaConfig
+    from transformers.models.mamba.modeling_mamba import MambaMixer, mamba_selective_scan
     from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
     from transformers.utils import logging
 except ImportError as missing:
@@ -43,6 +46,21 @@ def mixer(layer: nn.Module, chunk_size: int) -> Mamba2Mixer:
         num_hidden_layers=1,
     )
     theirs = Mamba2Mixer(config, layer_idx=0)
+    theirs.load_state_dict(layer.state_dict())
+    return theirs
+
+
+def mixer1(layer: Mamba) -> MambaMixer:
+    """Return transformers' Mamba layer with the sizes and weights of ours."""
+    config = MambaConfig(
+        hidden_size=layer.d_model,
+        state_size=layer.d_state,
+        conv_kernel=layer.conv1d.weight.shape[-1],
+        expand=layer.d_inner // layer.d_model,
+        time_step_rank=layer.dt_rank,
+        num_hidden_layers=1,
+    )
+    theirs = MambaMixer(config, layer_idx=0)
     theirs.load_state_dict(layer.state_dict())
     return theirs
 
@@ -128,3 +146,50 @@ def _plain(conv: nn.Conv1d) -> nn.Conv1d:
     )
     plain.load_state_dict(conv.state_dict())
     return plain
+
+
+def scan_replaced(model: nn.Module) -> nn.Module:
+    """Return an MS-iMamba with the same weights and transformers' Mamba."""
+    theirs = copy.deepcopy(model)
+    for parent in list(theirs.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Mamba):
+                setattr(parent, name, mixer1(child))
+    return theirs
+
+
+def window_by_window(model: nn.Module) -> nn.Module:
+    """Return an MS-iMamba with the same weights whose foldings are made one after the other."""
+    theirs = copy.deepcopy(model)
+    theirs.mstb = nn.Sequential(*(WindowByWindow(block) for block in theirs.mstb))
+    return theirs
+
+
+class WindowByWindow(nn.Module):
+    """An MSTB as it reads: a loop over windows and their periods, each kernel a convolution."""
+
+    def __init__(self, block: periods.MSTB) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = block.conv1, block.conv2
+        self.switches = (block.k, block.periods, block.weights, block.rounding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows ``(b, c, l)`` to windows."""
+        k, choice, rule, rounding = self.switches
+        amplitude = periods.amplitudes(x)
+        frequencies = periods.chosen(amplitude, k, choice)
+        weights = periods.fusion_weights(amplitude, frequencies, rule)
+        own = periods.periods_of(x.shape[-1], frequencies, rounding).tolist()
+        found = []
+        for window, shares, lengths in zip(x, weights, own, strict=True):
+            mixed = window
+            for share, period in zip(shares, lengths, strict=True):
+                image = _inception(self.conv1, periods.fold(window[None], period))
+                image = _inception(self.conv2, F.gelu(image))
+                mixed = mixed + share * periods.unfold(image, x.shape[-1])[0]
+            found.append(mixed)
+        return torch.stack(found)
+
+
+def _inception(module: periods.Inception, image: Tensor) -> Tensor:
+    return torch.stack([conv(image) for conv in module.convs]).mean(0)

@@ -223,6 +223,23 @@ def test_windows_per_second_are_shown(results: Path) -> None:
     assert "windows per second | at least 15 | 16 | yes" in found["bench_goals.md"]
 
 
+def test_a_step_of_ms_imamba_is_held_against_windows_one_by_one(results: Path) -> None:
+    shape = {"bench": "ms_imamba_step", "batch": 128, "channels": 4, "samples": 128}
+    step = shape | {"pass": "step", "gflop": None}
+    loop, scan = "transformers, window by window", "transformers, our foldings"
+    rows = [
+        row(**step, seconds=0.5), row(**step, candidate=loop, seconds=1.25, ratio=2.5),
+        row(**step, candidate=scan, seconds=2.0, ratio=4.0),
+        row(**step | {"batch": 4}, candidate=loop, ratio=1.5),
+        row(**step, malloc="reuse", candidate=loop, ratio=1.5),
+    ]  # fmt: skip
+    pd.DataFrame(rows).drop(columns="length").to_csv(results / "ms_imamba_step.csv", index=False)
+    found = fragments(results.parent)
+    assert f"| 128 x 4 x 128 | step | {loop} | 2.5 x | 1.5 x |" in found["bench_ms_imamba_step.md"]
+    assert "| ours, 128 samples | 256.0 |" in found["bench_ms_imamba_step.md"]
+    assert "window by window | at least 3 x | 2.5 x | no" in found["bench_goals.md"]
+
+
 def test_a_gpu_has_its_column(results: Path) -> None:
     gpu = {"device": "cuda", "gpu": "a card"}
     rows = [row(), row(candidate="x", ratio=2.0), row(**gpu), row(**gpu, candidate="x", ratio=3.0)]

@@ -20,6 +20,7 @@ from affectbook.files import project_root, write_atomic
 OURS = "ours"
 TRANSFORMERS = "transformers, chunk 64"
 LOOP = "transformers, loop"
+WINDOW_BY_WINDOW = "transformers, window by window"
 BOTH = "forward+backward"
 MALLOC = {"default": "default malloc", "reuse": "malloc keeps memory"}
 NOT_RUN = "*not run*"
@@ -28,6 +29,7 @@ SHAPES = {
     "mamba2": ["batch", "length"],
     "mamba": ["batch", "channels", "length"],
     "hcmnet_step": ["batch", "samples"],
+    "ms_imamba_step": ["batch", "channels", "samples"],
     "growth": ["layer", "vary", "batch", "length", "states"],
     "recordings": ["file_mb"],
     "runs": ["what"],
@@ -63,7 +65,7 @@ def parts(folder: Path) -> dict[str, Parts]:
             found["bench_runs.md"] = [runs(measured)]
         else:
             found[f"bench_{name}.md"] = [made_by(measured), ratios(measured, SHAPES[name])]
-        if name == "hcmnet_step" and len(measured):
+        if name.endswith("_step") and len(measured):
             found[f"bench_{name}.md"].append(windows_per_second(measured))
     return found
 
@@ -366,6 +368,10 @@ def _goals() -> Iterator[Goal]:
     )
     yield whole(step + kept, beside(TRANSFORMERS, malloc="reuse", **shape), 2.2)
     yield whole(step + "windows per second", _windows_per_second, 15, unit="")
+    shape = {"pass": "step", "batch": 128, "channels": 4, "samples": 128}
+    yield Goal("ms_imamba_step",
+               f"training step of MS-iMamba, 128 windows of 4 x 128, {theirs}, window by window",
+               beside(WINDOW_BY_WINDOW, **shape), 3)  # fmt: skip
     subject = "one WESAD subject, file to windows of 5 s, "
     for what, candidate, over, most, unit in (
         (subject + "CPU time", OURS, "", 2, " s"),
