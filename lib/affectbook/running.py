@@ -34,13 +34,14 @@ ROOM = 100_000_000
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
     for name in (
-        "ablations", "again", "attempt", "bookbuild", "chapters", "chapters.hcmnet",
-        "chapters.labels", "chapters.populations", "chapters.readers", "chapters.shared",
-        "chapters.split_scores", "chapters.splits", "chapters.state", "claims", "compare",
-        "confirming", "datasets._licence", "efficiency", "estimate", "execute", "figures", "folds",
-        "grid_figures", "grids", "keeping", "locks", "pages", "pools", "progress", "provenance",
-        "records", "running", "runpage", "runs", "sealed", "staleness", "summary", "sweeps",
-        "wearable",
+        "ablations", "again", "attempt", "bookbuild", "chapters", "chapters.dependencies",
+        "chapters.eeg_windows", "chapters.electrodes", "chapters.hcmnet", "chapters.labels",
+        "chapters.ms_imamba", "chapters.periods", "chapters.populations", "chapters.readers",
+        "chapters.shared", "chapters.split_scores", "chapters.splits", "chapters.state", "claims",
+        "compare", "confirming", "datasets._licence", "efficiency", "estimate", "execute",
+        "figures", "folds", "grid_figures", "grids", "keeping", "locks", "pages", "pools",
+        "progress", "provenance", "records", "running", "runpage", "runs", "sealed", "staleness",
+        "summary", "sweeps", "wearable",
     )
 )  # fmt: skip
 
