@@ -127,6 +127,15 @@ def _twin_variants() -> Iterator[Cell]:
         yield Cell("network", own | normal | {"dataset": dataset, "protocol": protocol})
 
 
+def _leak() -> Iterator[Cell]:
+    """Yield what shuffling is worth as windows grow longer and electrodes more, on eegmat."""
+    names = ("fingerprint", "de_svm")
+    for placebo, channels in product((False, True), ("frontal", "eight", "all")):
+        own = _EEGMAT | {"scale": "recorded", "channels": channels}
+        axes = {"seconds": (1.0, 3.0, 10.0), "protocol": (_SHUFFLED, _SUBJECT)}
+        yield from cells("references", own, axes, names=names, placebo=placebo)
+
+
 def _periods() -> Iterator[Cell]:
     """Yield which periods the windows of each data set choose; nothing is trained."""
     yield Cell("periods", _EEGMAT | {"scale": "recorded"})
@@ -164,5 +173,6 @@ SWEEPS: dict[str, tuple[Cell, ...]] = {
     "twin_variants": tuple(_twin_variants()),
     "orders": tuple(_orders()),
     "periods": tuple(_periods()),
+    "leak": tuple(_leak()),
     "sessions": tuple(_sessions()),
 }
