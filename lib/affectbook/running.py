@@ -35,7 +35,7 @@ _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
     for name in (
         "ablations", "again", "attempt", "bookbuild", "chapters", "chapters.dependencies",
-        "chapters.eeg_windows", "chapters.electrodes", "chapters.hcmnet", "chapters.labels",
+        "chapters.eeg_leak", "chapters.eeg_windows", "chapters.electrodes", "chapters.hcmnet", "chapters.labels",
         "chapters.ms_imamba", "chapters.periods", "chapters.populations", "chapters.readers",
         "chapters.shared", "chapters.split_scores", "chapters.splits", "chapters.state", "claims",
         "compare", "confirming", "datasets._licence", "efficiency", "estimate", "execute",

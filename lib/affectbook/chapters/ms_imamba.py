@@ -14,6 +14,7 @@ from affectbook.chapters.dependencies import (
     dependency_matrix,
     electrode_dependencies,
 )
+from affectbook.chapters.eeg_leak import PARTS, channel_table, code_table, leak_growth
 from affectbook.chapters.eeg_windows import foldings, token_figure
 from affectbook.chapters.electrodes import electrode_orders, scalp_map
 from affectbook.chapters.periods import period_histogram, period_table
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from affectbook.models.ms_imamba import Embedding, Layer, MSiMamba
     from affectbook.models.periods import MSTB
 
-__all__ = ["block_diagram", "dependencies", "dependency_matrix", "electrode_dependencies",
-           "electrode_orders", "foldings", "period_histogram", "period_table", "scalp_map",
+__all__ = ["PARTS", "block_diagram", "channel_table", "code_table", "dependencies",
+           "dependency_matrix", "electrode_dependencies", "electrode_orders", "foldings",
+           "leak_growth", "period_histogram", "period_table", "scalp_map",
            "token_figure"]  # fmt: skip
 
 _LEFT, _RIGHT, _SHAPE, _END = 0.75, 6.1, 6.75, 9.95  # in the units of the diagram, 10 wide
