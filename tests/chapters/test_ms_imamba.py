@@ -195,7 +195,7 @@ def test_the_blocks_hold_all_weights_of_the_network(options) -> None:
     assert total == sum(blocks) == sum(weight.numel() for weight in model.parameters())
 
 
-def test_the_declared_reading_has_the_shapes_and_weights_of_the_fact_sheet() -> None:
+def test_the_declared_reading_has_the_shapes_and_weights_of_its_docstring() -> None:
     alt = ms_imamba.block_diagram(MSiMamba(4, 128, 2), 4, 128)[1]
     told = ["324,698 weights", "3 of 32 by h by p", "16,512 weights", "116,736 weights",
             "512 (features)", "2 (logits), 1,026 weights"]  # fmt: skip
@@ -319,6 +319,7 @@ def test_used_electrodes_are_filled_and_named_and_the_others_open() -> None:
         wanted = np.array([places[name.lower()] for name in names])
         np.testing.assert_allclose(np.c_[filled.get_data()], wanted)
     assert [t.get_text() for t in old.texts] == ["T3", "T4", "T5", "T6"]
+    assert (old.get_title(), everyone.get_title()) == ("old names (4)", "all (9 of 10)")
     assert len([line for line in everyone.lines if line.get_marker() == "o"]) == 1
 
 

@@ -64,7 +64,8 @@ def scalp_map(sets: Mapping[str, Sequence[str]], title: str) -> Drawn:
         ax.plot(*np.array(list(spots.values())).T, "o", **look)
         if named:
             _names(ax, spots)
-        ax.set_title(f"{name} ({len(used)})", fontsize=11)
+        count = f"{len(used)}" if len(spots) == len(used) else f"{len(spots)} of {len(used)}"
+        ax.set_title(f"{name} ({count})", fontsize=11)
         told = ", ".join(own) if named else f"{len(own)} electrodes, without their names"
         words.append(f"{name}: {told}")
     fig.suptitle(title, fontsize=12)
