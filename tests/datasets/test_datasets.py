@@ -192,7 +192,8 @@ def test_data_not_found_lists_the_places_and_the_way_to_the_twin(project, monkey
     assert "-p dataset eegmat -p tier simulated" in str(caught.value)
     with pytest.raises(DataNotFoundError, match="-p dataset dreamer -p tier simulated -p target v"):
         datasets.load("dreamer")
-    with pytest.raises(DataNotFoundError, match=r"prepare\('deap', 'simulated'\)"):
+    named = 'make run PAPER=ms_imamba ARGS="-p dataset deap -p tier simulated -p target valence"'
+    with pytest.raises(DataNotFoundError, match=named):
         datasets.load("deap")
     assert "physionet.org" in str(caught.value)
 

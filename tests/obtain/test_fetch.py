@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import requests
 from tiny_server import Server
 
-from affectbook import datasets
+from affectbook import datasets, papers, params
 from affectbook.datasets import _published
 from affectbook.datasets._folders import mark_twin
 from affectbook.errors import AffectbookError, DataError, DataFileError, DataNotFoundError
@@ -460,6 +461,19 @@ def test_instructions_fit_a_screen_and_name_what_can_be_run(
     assert str(tmp_path / name) in words and f"AFFECTBOOK_ACCEPT_LICENCE={name}" in words
     assert ("mapping.toml" in words) == (name in ("mand", "mci"))
     assert "There" not in text
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_the_command_that_is_named_is_one_that_a_chapter_takes(name: str, tmp_path: Path) -> None:
+    _, run = _place.next_steps(name, tmp_path / name)
+    words = dict(word.split("=", 1) for word in shlex.split(run) if "=" in word)
+    assert words["DATA"] == str(tmp_path)
+    paper, given = papers.get(words["PAPER"]), shlex.split(words["ARGS"])
+    assert set(given[::3]) == {"-p"}
+    chosen = paper.setting(
+        params.parse(paper.Params, dict(zip(given[1::3], given[2::3], strict=True)))
+    )
+    assert datasets.card(chosen.dataset).name == name and chosen.tier == datasets.card(name).tier
 
 
 def test_instructions_say_where_the_data_are_already(

@@ -121,15 +121,8 @@ def _named(base: Path, name: str) -> list[Path]:
 
 def _advice(name: str) -> str:
     """Return what a reader without the data can do."""
-    target = _registry.card(name).label_rules[0].target
-    target = "" if target == "condition" else f" -p target {target}"
-    # The chapter that there is reads ECG; a set without one is at least there for Python.
-    twin = (
-        f'make run PAPER=hcmnet ARGS="-p dataset {name} -p tier simulated{target}"'
-        if "ecg" in _registry.module(name).CHANNELS
-        else f"affectbook.datasets.prepare({name!r}, 'simulated')"
-    )
-    return f"{_registry.card(name).obtain}; or run on its simulated twin: {twin}"
+    obtain, twin = _registry.card(name).obtain, _registry.command(name, "simulated")
+    return f"{obtain}; or run on its simulated twin: {twin}"
 
 
 def mark_twin(folder: Path, subjects: Iterable[str], **dials: float) -> Path:

@@ -35,6 +35,8 @@ from affectbook.errors import ParameterError
 _PACKAGE = __name__.rpartition(".")[0]
 _NO_DATA_SET = ("card", "labels", "recording")
 WITHOUT = " without "
+# Which chapter runs a set that has this kind of channels; the first that fits is named.
+_CHAPTERS = {"ecg": "hcmnet", "eeg": "ms_imamba"}
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ParameterError:
@@ -76,6 +78,15 @@ def card(name: str) -> Card:
         If there is no such data set.
     """
     return module(name).CARD
+
+
+def command(name: str, tier: str) -> str:
+    """Return the command that runs a chapter on a data set of a tier."""
+    kinds, target = module(name).CHANNELS, card(name).label_rules[0].target
+    chapter = next(chapter for kind, chapter in _CHAPTERS.items() if kind in kinds)
+    given = f"-p dataset {name} -p tier {tier}"
+    given += "" if target == "condition" else f" -p target {target}"
+    return f'make run PAPER={chapter} ARGS="{given}"'
 
 
 class Spec(NamedTuple):

@@ -173,7 +173,6 @@ def shown_size(n_bytes: int) -> str:
 
 def next_steps(name: str, folder: Path) -> list[str]:
     """Return how to check a data set that lies in a folder, and how to run it: two lines."""
-    card, module = _registry.card(name), _registry.module(name)
     data = ""
     check = f"make check-data DATASET={name}"
     if folder.name.lower() != name:
@@ -182,12 +181,5 @@ def next_steps(name: str, folder: Path) -> list[str]:
     elif folder.parent != files.project_root() / "data":
         data = f" DATA={shlex.quote(str(folder.parent))}"
         check += data
-    target = card.label_rules[0].target
-    target = "" if target == "condition" else f" -p target {target}"
-    # The chapter that there is reads ECG; a set without one is at least there for Python.
-    run = (
-        f'make run PAPER=hcmnet ARGS="-p dataset {name} -p tier {card.tier}{target}"{data}'
-        if "ecg" in module.CHANNELS
-        else f"in Python, affectbook.datasets.load({name!r}, {str(folder)!r})"
-    )
-    return [f"Check it: {check}", f"Run it:   {run}"]
+    run = _registry.command(name, _registry.card(name).tier)
+    return [f"Check it: {check}", f"Run it:   {run}{data}"]
