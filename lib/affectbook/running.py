@@ -31,17 +31,16 @@ RESULTS = ("scores.csv", "predictions.csv")
 # A page holds its figures; with notebook and folds a run of a chapter takes about 40 MB.
 ROOM = 100_000_000
 # What only draws, renders, asks or keeps does not decide a score.
+_DRAWINGS = sorted(Path(__file__).with_name("chapters").glob("[a-z]*.py"))
 _NOT_COMPUTING = tuple(
     f"affectbook.{name}"
     for name in (
-        "ablations", "again", "attempt", "bookbuild", "chapters", "chapters.dependencies",
-        "chapters.eeg_leak", "chapters.eeg_windows", "chapters.electrodes", "chapters.hcmnet", "chapters.labels",
-        "chapters.ms_imamba", "chapters.periods", "chapters.populations", "chapters.readers",
-        "chapters.shared", "chapters.split_scores", "chapters.splits", "chapters.state", "claims",
-        "compare", "confirming", "datasets._licence", "efficiency", "estimate", "execute",
-        "figures", "folds", "grid_figures", "grids", "keeping", "locks", "pages", "pools",
-        "progress", "provenance", "records", "running", "runpage", "runs", "sealed", "staleness",
-        "summary", "sweeps", "wearable",
+        "ablations", "again", "attempt", "bookbuild", "chapters", "claims", "compare",
+        "confirming", "datasets._licence", "efficiency", "estimate", "execute", "figures",
+        "folds", "grid_figures", "grids", "keeping", "locks", "pages", "pools", "progress",
+        "provenance", "records", "running", "runpage", "runs", "sealed", "staleness", "summary",
+        "sweeps", "wearable",
+        *(f"chapters.{path.stem}" for path in _DRAWINGS),
     )
 )  # fmt: skip
 
