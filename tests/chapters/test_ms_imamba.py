@@ -147,9 +147,10 @@ def test_words_are_large_enough_on_the_figure_and_not_on_each_other(name) -> Non
 def test_every_public_function_that_draws_is_tested() -> None:
     modules = (dependencies, eeg_windows, electrodes, periods, ms_imamba)
     drawing = {name for module in modules for name, value in vars(module).items()
-               if getattr(value, "__annotations__", {}).get("return") == "Drawn"}  # fmt: skip
+               if getattr(value, "__annotations__", {}).get("return") == "Drawn"
+               and value.__module__ == module.__name__}  # fmt: skip
     assert drawing == set(DRAW)
-    assert {name for module in modules for name in module.__all__} == set(ms_imamba.__all__)
+    assert {name for module in modules[:-1] for name in module.__all__} <= set(ms_imamba.__all__)
 
 
 EMPTY = {
