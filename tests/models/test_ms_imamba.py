@@ -71,7 +71,7 @@ def test_the_mlp_has_about_as_many_weights_as_the_scan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "switches"), [((4, 128, 2), {}), ((4, 200, 3), {"mstb": 2, "n_layers": 3})]
+    ("shape", "switches"), [((4, 128, 2), {}), ((4, 200, 3), {"mstb": 2, "n_layers": 3})], ids=str
 )
 def test_the_network_equals_its_definition(shape, switches, relative_error) -> None:
     model, x = built(*shape, **switches), windows(4, *shape[:2])
@@ -134,7 +134,7 @@ def dependence(module: torch.nn.Module, n_chans: int, n_times: int = 32) -> torc
     [({"direction": "forward"}, torch.tril), ({"direction": "backward"}, torch.triu),
      ({"direction": "both"}, torch.clone), ({"mixer": "attention"}, torch.clone),
      ({"mixer": "mlp"}, torch.clone), ({"mixer": "identity"}, lambda every: every.tril().triu())],
-    ids=str,
+    ids=["forward", "backward", "both", "attention", "mlp", "identity"],
 )  # fmt: skip
 @pytest.mark.parametrize("n_chans", [4, 19])
 def test_which_electrodes_a_token_depends_on(n_chans, switches, part) -> None:
