@@ -12,10 +12,12 @@ from sklearn.pipeline import Pipeline
 
 from affectbook import datasets, evaluate, protocols, simulate, windows
 from affectbook.audit import placebo_labels, standard_error
-from affectbook.datasets import wesad
+from affectbook.datasets import deap, wesad
+from affectbook.datasets import eegmat as eegmat_set
 from affectbook.datasets.recording import Recording
 from affectbook.files import project_root
 from affectbook.models import reference
+from affectbook.models.eeg_classical import de_svm
 from affectbook.windows import Windows, trial_ids
 
 SFREQ = 128.0
@@ -28,8 +30,10 @@ NEW_FILM = (
 MODELS = {
     "fingerprint": reference.fingerprint(SFREQ),
     "hrv_logistic": reference.hrv_logistic(SFREQ),
+    "de_svm": de_svm(SFREQ),
 }
-each_model = pytest.mark.parametrize("model", MODELS)
+each_model = pytest.mark.parametrize("model", ["fingerprint", "hrv_logistic"])
+each_of_eeg = pytest.mark.parametrize("model", ["fingerprint", "de_svm"])
 
 
 def cut(name: str, folder: Path) -> Windows:
@@ -143,3 +147,43 @@ def test_shuffled_windows_score_high_on_nothing(people) -> None:
 def test_later_in_the_trial_knows_the_label_of_the_trial(people) -> None:
     score, error = on_coins(people, "fingerprint", "blocked_within_trial")
     assert score > 0.75 and not is_at_chance(score, error)
+
+
+def eeg_windows(name: str, folder: Path, channels: str, per_trial: int | None) -> Windows:
+    """Return windows of 1 s of four electrodes, as the chapter on MS-iMamba cuts them."""
+    rule = datasets.card(name).label_rules[0]
+    recordings = datasets.load(name, folder, channels=channels.split(","))
+    return windows.make_windows(
+        recordings, 1, 0, SFREQ, label_rule=rule, band=(0.5, None), per_trial=per_trial
+    )
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Windows:
+    """Return six people at forty videos each, in DEAP's layout."""
+    folder = tmp_path_factory.mktemp("data") / "deap"
+    deap.make_twin(folder, subjects=6, effect=0.0, fingerprint=1.0, seed=0)
+    return eeg_windows("deap", folder, "Fp1,Fp2,AF3,AF4", 6)
+
+
+@pytest.fixture(scope="module")
+def two_recordings(tmp_path_factory) -> Windows:
+    """Return twelve people with one recording of each class, in eegmat's layout."""
+    folder = tmp_path_factory.mktemp("data") / "eegmat"
+    eegmat_set.make_twin(folder, subjects=12, effect=0.0, fingerprint=1.0, seed=0)
+    return eeg_windows("eegmat", folder, "Fp1,Fp2,F3,F4", None)
+
+
+@each_of_eeg
+@pytest.mark.parametrize("protocol", [*NEW_SUBJECT, "group_kfold_trial", "group_kfold_stimulus"])
+def test_eeg_of_new_subjects_trials_and_stimuli_is_at_chance(videos, model, protocol) -> None:
+    score, error = on_coins(videos, model, protocol)
+    assert is_at_chance(score, error), (score, error)
+
+
+@each_of_eeg
+def test_eeg_of_a_recording_tells_its_coin(two_recordings, model) -> None:
+    for protocol in ("shuffled_windows_as_published", "blocked_within_trial"):
+        score, error = on_coins(two_recordings, model, protocol)
+        assert score > 0.6 and not is_at_chance(score, error), (protocol, score, error)
+    assert is_at_chance(*on_coins(two_recordings, model, "group_kfold_subject"))
