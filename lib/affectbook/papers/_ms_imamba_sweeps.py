@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from affectbook.papers._ms_imamba_variants import ORDERS, VARIANTS
@@ -29,7 +29,7 @@ def _recorded() -> Iterator[Cell]:
         )
     for seed, protocol in product(range(3), _SPLITS):
         yield Cell("network", own | {"protocol": protocol, "seed": seed})
-    for seed, name in product(range(3), (*_QUICK, *_SLOW)):
+    for seed, name in product(range(3), _QUICK):
         yield Cell("references", own | {"seed": seed}, {"names": (name,)})
     for protocol in _SPLITS:
         yield Cell("network", own | {"protocol": protocol}, {"placebo": True})
@@ -47,12 +47,14 @@ def _ablations() -> Iterator[Cell]:
     yield Cell("references", own, {"names": ("majority", "de_svm")})
     slow = ("embedding_normal", "embedding_R3")
     left_out = ("declared", "blinks_regressed", "last_checkpoint", *slow)
+    networks = {"seed": range(3)}
+    yield from cells("references", own, networks, names=(*_QUICK, *_SLOW))
     quick = [name for name in VARIANTS if not name.startswith("order_") and name not in left_out]
     yield from cells("network", own, {"seed": range(3), "variant": ["declared", *_joined(quick)]})
     yield from cells("network", own, {"seed": range(3), "variant": _joined(slow)})
 
 
-def _joined(parts: tuple[str, ...] | list[str]) -> list[str]:
+def _joined(parts: Sequence[str]) -> list[str]:
     return [f"declared+{part}" for part in parts]
 
 
@@ -73,7 +75,7 @@ def _channels() -> Iterator[Cell]:
 def _lengths() -> Iterator[Cell]:
     """Yield windows of 2 and 3 s in place of 1 s, on eegmat."""
     for seconds in (2.0, 3.0):
-        own = _EEGMAT | {"scale": "recorded", "seconds": seconds}
+        own = _EEGMAT | {"scale": "ablation", "seconds": seconds}
         yield Cell("references", own, {"names": ("majority", "de_svm")})
         yield from cells("network", own, {"seed": range(3)})
 
@@ -118,10 +120,10 @@ def _twin_variants() -> Iterator[Cell]:
     for protocol, dataset in product((_TRIAL, _SUBJECT), ("deap", "dreamer")):
         cell = own | {"dataset": dataset, "protocol": protocol}
         yield from cells("network", cell, {"variant": ["declared", *_joined(_PARTS)]})
-    left_out = ("declared", *_PARTS, "last_checkpoint", "embedding_normal")
-    rest = [name for name in VARIANTS if not name.startswith("order_") and name not in left_out]
+    rest = ("embedding_R1", "embedding_R3", "attention", "mlp", "identity", "bidirectional", "k_1",
+            "k_2", "k_5", "weights_normalised", "weights_equal", "floor", "periods_batch",
+            "periods_log_spaced")  # fmt: skip
     yield from cells("network", own, {"variant": _joined(rest)})
-    yield from cells("network", own, {"seed": (1, 2), "variant": ["declared", *_joined(_PARTS)]})
     normal = {"variant": "declared+embedding_normal"}
     for dataset, protocol in product(("deap", "dreamer"), (_SUBJECT, _TRIAL)):
         yield Cell("network", own | normal | {"dataset": dataset, "protocol": protocol})
@@ -145,8 +147,9 @@ def _periods() -> Iterator[Cell]:
 def _orders() -> Iterator[Cell]:
     """Yield all orders of the four electrodes, and more seeds of the first, on DEAP's twin."""
     variants = ["declared", *_joined([f"order_{one}" for one in ORDERS[1:]])]
-    yield from cells("network", {"scale": "teaching"}, {"variant": variants})
-    yield from cells("network", {"scale": "teaching"}, {"seed": (1, 2)})
+    own = {"scale": "teaching", "subjects": 8}
+    yield from cells("network", own, {"variant": variants})
+    yield from cells("network", own, {"seed": range(1, 5)})
 
 
 def _sessions() -> Iterator[Cell]:
