@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -402,3 +403,18 @@ def test_windows_of_another_length_are_not_mixed_in() -> None:
     )
     words = {one.why.split(" s,")[0].split()[-1]: one.word for one in claims.judge([BETTER], rows)}
     assert words == {"10": "holds on", "5": "does not hold on"}
+
+
+def test_two_choices_of_channels_of_one_set_are_compared_person_by_person() -> None:
+    network = {"estimator": "hcmnet", "variant": "published"}
+    four, all_of_them = ({**network, "dataset": f"eegmat:{one}"} for one in ("Fp1,Fp2", "eeg"))
+    claim = replace(BETTER, left=all_of_them, right=four)
+    parts = [
+        scores_of(like_everyone(12, right), **network, dataset=f"eegmat:{name}")
+        for name, right in (("Fp1,Fp2", 0.6), ("eeg", 0.8), ("P3,P4", 0.99))
+    ]
+    (verdict,) = claims.judge([claim], pd.concat(parts))
+    assert (verdict.word, verdict.dataset) == ("holds on", "eegmat")
+    assert verdict.score.value == pytest.approx(0.2) and verdict.score.n_subjects == 12
+    (alone,) = claims.judge([claim], parts[0])
+    assert alone.word == "untested"

@@ -252,3 +252,12 @@ def test_the_folds_of_every_model_of_the_chapter_can_be_kept(experiment) -> None
 def test_in_a_notebook_the_files_go_into_the_interactive_folder(experiment, build) -> None:
     experiment.add("majority", DummyClassifier())
     assert experiment.save() == build / "runs" / "hcmnet" / "interactive"
+
+
+def test_rows_of_another_filter_are_of_other_data(setting) -> None:
+    data = experiments.load(setting)
+    usual, other = (
+        Experiment(replace(setting, highpass=edge), data).context() for edge in (0.5, 4.0)
+    )
+    assert usual["dataset"] == setting.dataset
+    assert other["dataset"] == f"{setting.dataset} above 4 Hz"

@@ -191,6 +191,8 @@ def test_reference_models_of_a_paper_count_where_they_compute(
     after = {n: sweeps.computing_code(root, "hcmnet", one) for n, one in cells_of.items()}
     assert more in after["references"] and more in after["transfer"]
     assert after["network"] == before["network"]
+    monkeypatch.setattr(hcmnet, "USES", ("affectbook.models.checkpoint",), raising=False)
+    assert more in sweeps.computing_code(root, "hcmnet", cells_of["network"])
 
 
 def test_only_code_that_decides_a_score_counts() -> None:
