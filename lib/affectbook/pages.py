@@ -104,8 +104,9 @@ def placebo(rows: pd.DataFrame, folder: Path) -> str:
     coins = rows[rows["placebo"].astype(bool) & rows["protocol"].isin(protocols.PROTOCOLS)]
     if coins.empty:
         return NO_RECORDS
-    one = coins.groupby(["dataset", "tier", "protocol", "estimator", "variant"])["scale"]
-    coins = coins[coins["scale"] == one.transform("first")]  # scales are not mixed
+    for column in ("scale", "seconds"):  # neither scales nor lengths are mixed
+        one = coins.groupby(["dataset", "tier", "protocol", "estimator", "variant"])[column]
+        coins = coins[coins[column] == one.transform("first")]
     parts = [
         figures.ladder_scores(part).assign(dataset=dataset, tier=tier)
         for (dataset, tier), part in coins.groupby(["dataset", "tier"], sort=False)
