@@ -54,6 +54,9 @@ class Claim:
         that does not name `placebo` means the labels of the data set.
     scales : tuple of str
         Scales whose rows decide the claim; each is judged by itself.
+    stated : bool
+        Whether what was read of the paper says how its number was made: split, window, label. If
+        not, another score than the paper's refutes nothing.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Claim:
     left: Side | str = field(default_factory=dict)
     right: Side | str = field(default_factory=dict)
     scales: tuple[str, ...] = DECIDING_SCALES
+    stated: bool = True
 
     @property
     def directional(self) -> bool:
@@ -127,6 +131,9 @@ def judge_number(claim: Claim, rows: pd.DataFrame) -> Verdict:
         return Verdict(claim, "inconclusive", claim.dataset, score, why)
     inside = score.low <= claim.number <= score.high
     why = f"{100 * claim.number:.1f} % lies {'inside' if inside else 'outside'} ours, {score}"
+    if not (inside or claim.stated):
+        why += "; how the paper's was made is not stated in what we read"
+        return Verdict(claim, "not comparable", claim.dataset, score, why)
     return Verdict(claim, "reproduced" if inside else "not reproduced", claim.dataset, score, why)
 
 

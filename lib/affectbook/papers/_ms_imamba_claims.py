@@ -21,7 +21,7 @@ def _number(name: str, dataset: str, label_rule: str, number: float, what: str) 
     return Claim(
         name, f"Accuracy on {what} from four electrodes (dimension, setting, split, window: not "
         "stated in what we read)", _ABSTRACT, "accuracy", "shuffled_windows_as_published",
-        named(dataset), label_rule, number, left=_NETWORK,
+        named(dataset), label_rule, number, left=_NETWORK, stated=False,
     )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def _part(name: str, statement: str, part: str, source: str = _SUMMARY) -> Claim
 
 
 def _beats(name: str, what: str, source: str, scales: tuple[str, ...] = _FULL) -> Claim:
-    right = {"estimator": name} | _FRONTAL
+    right = {"estimator": name, "variant": ""} | _FRONTAL
     return _above(f"beats_{name}", f"It is better than {what}", _OURS, right, source, scales)
 
 
@@ -53,7 +53,7 @@ PUBLISHED_CLAIMS = (
     ),
     _above(
         "beats_de_svm", "No hand-made features are needed: raw EEG is better than differential "
-        "entropy and a linear SVM", _OURS, {"estimator": "de_svm"} | _FRONTAL,
+        "entropy and a linear SVM", _OURS, {"estimator": "de_svm", "variant": ""} | _FRONTAL,
         "abstract (raw EEG signals)",
     ),
     _part(
