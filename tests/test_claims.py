@@ -418,3 +418,12 @@ def test_two_choices_of_channels_of_one_set_are_compared_person_by_person() -> N
     assert verdict.score.value == pytest.approx(0.2) and verdict.score.n_subjects == 12
     (alone,) = claims.judge([claim], parts[0])
     assert alone.word == "untested"
+
+
+def test_a_number_whose_making_is_not_stated_can_be_met_but_not_missed() -> None:
+    rows = published(NARROW)
+    far, near = (replace(NUMBER, number=number, stated=False) for number in (0.95, 0.70))
+    verdict = the_verdict(far, rows)
+    assert verdict.word == "not comparable" and "not stated" in verdict.why
+    assert the_verdict(replace(far, stated=True), rows).word == "not reproduced"
+    assert the_verdict(near, rows).word == "reproduced"

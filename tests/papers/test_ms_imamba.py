@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from builders import windows_of
+from builders import like_everyone, scores_of, windows_of
 from tiny_dreamer import empty_project
 from tiny_project import ROOT
 
-from affectbook import datasets, experiments, params, protocols, results, sweeps
+from affectbook import claims, datasets, experiments, params, protocols, results, sweeps
 from affectbook.analyses import ANALYSES
 from affectbook.datasets import _registry, deap, eegmat
 from affectbook.errors import LicenceError, ParameterError, ProtocolError
@@ -355,3 +356,16 @@ def test_the_chapter_runs_on_a_real_copy_of_deap(official) -> None:
     finally:
         shutil.rmtree(folder)
         folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
+
+
+def test_a_reference_model_that_trained_on_less_is_no_side_of_a_claim() -> None:
+    (claim,) = [one for one in ms_imamba.claims() if one.name == ms_imamba.HEADLINE_CLAIM]
+    shared = {"paper": "ms_imamba", "dataset": ms_imamba.named("eegmat"), "seconds": 1.0}
+    rows = [
+        scores_of(like_everyone(12, right), seed, estimator=who, variant=variant, **shared)
+        for who, variant, right in (("ms_imamba", "declared", 0.6), ("de_svm", "", 0.7),
+                                    ("de_svm", "0.1_of_subjects", 0.5))
+        for seed in range(3)
+    ]  # fmt: skip
+    (verdict,) = claims.judge([claim], pd.concat(rows))
+    assert verdict.word == "does not hold on" and verdict.score.value == pytest.approx(-0.1)
