@@ -66,5 +66,5 @@ def test_each_choice_of_electrodes_is_a_line_with_its_interval() -> None:
 def test_code_is_found_where_it_stands() -> None:
     (line,) = drawings.code_table({"(3)": periods.fold}).to_dict("records")
     number = inspect.getsourcelines(periods.fold)[1]
-    assert line["file"] == f"lib/affectbook/models/periods.py, line {number}"
-    assert line["code"] == "affectbook.models.periods.fold"
+    assert (line["file"], line["line"]) == ("lib/affectbook/models/periods.py", number)
+    assert line["code"] == "fold"

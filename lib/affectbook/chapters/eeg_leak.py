@@ -50,8 +50,8 @@ def code_table(steps: Mapping[str, Callable]) -> pd.DataFrame:
     for step, code in steps.items():
         path = Path(inspect.getsourcefile(code)).resolve().relative_to(root.resolve())
         line = inspect.getsourcelines(code)[1]
-        lines.append({"step": step, "code": f"{code.__module__}.{code.__qualname__}",
-                      "file": f"{path.as_posix()}, line {line}"})  # fmt: skip
+        lines.append({"step": step, "code": code.__qualname__, "file": path.as_posix(),
+                      "line": line})  # fmt: skip
     return pd.DataFrame(lines)
 
 
