@@ -19,6 +19,7 @@ from scipy.stats import wilcoxon
 from affectbook import results
 from affectbook.chapters import split_scores, splits
 from affectbook.errors import DataError, ParameterError
+from affectbook.figures import name_of
 from affectbook.results import select
 
 pytestmark = pytest.mark.usefixtures("drawing")
@@ -177,7 +178,7 @@ def test_bars_say_score_luck_and_coins_as_results_compute_them() -> None:
     fig, alt = DRAW["protocol_bars"]()
     for (who, protocol), _ in SHARES.items():
         own = select(rows_of(), estimator=who, protocol=protocol, placebo=False)
-        assert f"{who} {results.interval(own)}" in alt
+        assert f"{name_of(who)} {results.interval(own)}" in alt
     low, high = results.permutation_band(select(predicted(), protocol=TRIAL))
     assert f", luck {100 * low:.1f} to {100 * high:.1f} %" in alt
     assert "coin flips 84.0 %" in alt and alt.count("coin flips") == 1
@@ -196,8 +197,8 @@ def test_groups_stand_from_what_leaks_most_to_what_leaks_least_and_say_their_kin
              if text.get_text().startswith("\n")]  # fmt: skip
     assert kinds == ["intra-subject", "intra-subject, new stimulus", "intra-subject",
                      "inter-subject"]  # fmt: skip
-    assert "New stimuli, intra-subject, new stimulus: ms_imamba" in alt
-    assert "New subjects, inter-subject: ms_imamba" in alt
+    assert "New stimuli, intra-subject, new stimulus: MS-iMamba" in alt
+    assert "New subjects, inter-subject: MS-iMamba" in alt
 
 
 def test_kinds_can_be_others() -> None:
@@ -293,7 +294,7 @@ def test_efficiency_goes_on_to_all_of_the_same_experiment() -> None:
     least, own = (results.interval(select(budget(), estimator="eegnet", variant=variant))
                   for variant in ("+0.1_of_subjects", "+0.25_of_subjects"))  # fmt: skip
     _, alt = DRAW["data_efficiency"]()
-    assert f"eegnet 10 %: {least}, 25 %: {own}" in alt
+    assert f"EEGNet 10 %: {least}, 25 %: {own}" in alt
     assert "By training subjects, eegmat (open), new subjects, chance 50 %" in alt
     assert "By training trials, deap (simulated), new trials, chance 33 %" in alt
 
@@ -343,7 +344,7 @@ def test_the_table_of_models_has_every_score() -> None:
         "new trials", "new trials: macro F1", "new trials: accuracy", "new trials: Cohen's kappa",
     ]  # fmt: skip
     own = select(rows_of(), estimator="de_svm", protocol=TRIAL)
-    line = table.set_index("model").loc["de_svm"]
+    line = table.set_index("model").loc[name_of("de_svm")]
     assert line["new trials"] == str(results.interval(own))
     assert line["new trials: macro F1"] == str(results.interval(own, "macro_f1"))
     assert line["new trials: accuracy"] == str(results.interval(own, "accuracy"))
@@ -434,7 +435,7 @@ def test_holm_by_hand() -> None:
 def test_tests_are_shown_in_points() -> None:
     table = splits.paired_tests(compared(), "ms_imamba", ["eegnet", "de_svm"], TRIAL)
     shown = splits.shown_tests(table)
-    assert list(shown["compared"]) == ["ms_imamba − eegnet", "ms_imamba − de_svm"]
+    assert list(shown["compared"]) == ["MS-iMamba − EEGNet", f"MS-iMamba − {name_of('de_svm')}"]
     assert shown["difference (95 % interval)"][0].startswith(
         f"{100 * table['value'][0]:+.1f} point"
     )
