@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from itertools import permutations
 
-from affectbook.errors import ParameterError
+from affectbook.papers._variants import options
 
 ORDERS = tuple("".join(map(str, one)) for one in permutations(range(4)))
 """All orders of four electrodes, as positions in their named order: ``"0123"`` and 23 others."""
@@ -50,25 +49,12 @@ def network_options(variant: str) -> dict[str, object]:
     ParameterError
         If a part of the name is unknown.
     """
-    return {key: value for key, value in _options(variant).items() if key not in _TRAINING}
+    return {key: value for key, value in options(VARIANTS, variant).items() if key not in _TRAINING}
 
 
 def training_options(variant: str) -> dict[str, object]:
     """Return what a variant changes in the training: scaler, removal of blinks, checkpoint."""
-    return {key: value for key, value in _options(variant).items() if key in _TRAINING}
-
-
-def _options(variant: str) -> dict[str, object]:
-    options: dict[str, object] = {}
-    for part in variant.split("+"):
-        if part not in VARIANTS:
-            near = difflib.get_close_matches(part, VARIANTS, 1)
-            hint = f"did you mean {near[0]}? T" if near else "t"
-            raise ParameterError(
-                f"no variant {part!r}; {hint}here are {', '.join(VARIANTS)}, joined by +"
-            )
-        options |= VARIANTS[part]
-    return options
+    return {key: value for key, value in options(VARIANTS, variant).items() if key in _TRAINING}
 
 
 def composed(variant: str, embedding: str, periods: str) -> str:
