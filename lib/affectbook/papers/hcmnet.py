@@ -8,14 +8,14 @@ abstract and the authors' code were at hand; every number of the paper's body is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from affectbook.claims import CHANCE, Claim, with_numbers
 from affectbook.datasets import without
-from affectbook.experiments import Data, Setting, checked
+from affectbook.experiments import Data, Setting
 from affectbook.papers._hcmnet_sweeps import SWEEPS
 from affectbook.papers._hcmnet_variants import (
     VARIANTS,
@@ -24,6 +24,7 @@ from affectbook.papers._hcmnet_variants import (
     training_options,
     whole,
 )
+from affectbook.papers._setting import param, resolved
 from affectbook.protocols import PROTOCOLS
 from affectbook.scales import Scale
 
@@ -237,38 +238,34 @@ PUBLISHED_CLAIMS = (
 )  # fmt: skip
 
 
-def _param(default: object, meaning: str, **limits: object) -> object:
-    return field(default=default, metadata={"help": meaning, **limits})
-
-
 @dataclass(frozen=True)
 class Params:
     """Parameters of ``notebooks/hcmnet.ipynb``; None means "as the scale says"."""
 
-    dataset: str = _param("wesad", "data set, with ECG", choices=DATASETS)
-    tier: str = _param(
+    dataset: str = param("wesad", "data set, with ECG", choices=DATASETS)
+    tier: str = param(
         "simulated", "simulated, open or licensed", choices=("simulated", "open", "licensed")
     )
-    target: str = _param("condition", "what is predicted", choices=TARGETS)
-    label_rule: str | None = _param(None, "trial to class; None: the card's first for the target")
-    protocol: str = _param("group_kfold_subject", "the honest protocol", choices=tuple(PROTOCOLS))
-    subjects: int | None = _param(None, "number of subjects", low=4)
-    seconds: float | None = _param(None, "length of a window in seconds", low=4.0, high=60.0)
-    overlap: float | None = _param(
+    target: str = param("condition", "what is predicted", choices=TARGETS)
+    label_rule: str | None = param(None, "trial to class; None: the card's first for the target")
+    protocol: str = param("group_kfold_subject", "the honest protocol", choices=tuple(PROTOCOLS))
+    subjects: int | None = param(None, "number of subjects", low=4)
+    seconds: float | None = param(None, "length of a window in seconds", low=4.0, high=60.0)
+    overlap: float | None = param(
         None, "share two neighbouring windows have in common", low=0.0, high=0.95
     )
-    allow_missing: str = _param("", "subjects to do without, such as S7,S9")
-    effect: float = _param(
+    allow_missing: str = param("", "subjects to do without, such as S7,S9")
+    effect: float = param(
         1.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
     )
-    fingerprint: float = _param(
+    fingerprint: float = param(
         1.0, "simulated only: how recognisable subjects and trials are", low=0.0, high=3.0
     )
-    variant: str = _param("pool_strides_8_8_2", "of the network; several are joined by +")
-    scale: str = _param("teaching", "how much is run", choices=tuple(SCALES))
-    epochs: int | None = _param(None, "training epochs", low=1, high=500)
-    seed: int = _param(0, "of simulated data, coins, networks", low=0, high=4_000_000)
-    device: str = _param("cpu", "cpu or cuda", choices=("cpu", "cuda"))
+    variant: str = param("pool_strides_8_8_2", "of the network; several are joined by +")
+    scale: str = param("teaching", "how much is run", choices=tuple(SCALES))
+    epochs: int | None = param(None, "training epochs", low=1, high=500)
+    seed: int = param(0, "of simulated data, coins, networks", low=0, high=4_000_000)
+    device: str = param("cpu", "cpu or cuda", choices=("cpu", "cuda"))
 
 
 def setting(params: Params) -> Setting:
@@ -280,14 +277,8 @@ def setting(params: Params) -> Setting:
         If the variant is unknown, or data set, tier and label rule do not go together.
     """
     network_options(params.variant)
-    preset = SCALES[params.scale]
-    values = {f.name: getattr(preset, f.name) for f in fields(Scale) if f.name != "meaning"}
-    given = {f.name: getattr(params, f.name) for f in fields(Params)}
-    given["dataset"] = without(params.dataset, given.pop("allow_missing"))
-    values |= {
-        name: value for name, value in given.items() if value is not None or name not in values
-    }
-    return checked(Setting(paper="hcmnet", **values))
+    dataset = without(params.dataset, params.allow_missing)
+    return resolved("hcmnet", params, SCALES, ("allow_missing",), dataset=dataset)
 
 
 def claims() -> list[Claim]:

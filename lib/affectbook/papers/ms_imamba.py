@@ -10,14 +10,14 @@ authors' code was not found.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from affectbook.claims import Claim, with_numbers
 from affectbook.datasets import without
-from affectbook.experiments import Data, Setting, checked
+from affectbook.experiments import Data, Setting
 from affectbook.papers._ms_imamba_channels import FRONTAL, NAMES, SETS, blinking, named
 from affectbook.papers._ms_imamba_claims import PUBLISHED_CLAIMS
 from affectbook.papers._ms_imamba_sweeps import SWEEPS
@@ -29,6 +29,7 @@ from affectbook.papers._ms_imamba_variants import (
     network_options,
     training_options,
 )
+from affectbook.papers._setting import param, resolved
 from affectbook.protocols import PROTOCOLS
 from affectbook.scales import Scale
 
@@ -114,49 +115,45 @@ DEVIATIONS = (
 )
 
 
-def _param(default: object, meaning: str, **limits: object) -> object:
-    return field(default=default, metadata={"help": meaning, **limits})
-
-
 @dataclass(frozen=True)
 class Params:
     """Parameters of ``notebooks/ms_imamba.ipynb``; None means "as the scale says"."""
 
-    dataset: str = _param("deap", "data set, with EEG", choices=tuple(SETS))
-    tier: str = _param(
+    dataset: str = param("deap", "data set, with EEG", choices=tuple(SETS))
+    tier: str = param(
         "simulated", "simulated, open or licensed", choices=("simulated", "open", "licensed")
     )
-    target: str | None = _param(
+    target: str | None = param(
         None, "what is predicted; None: arousal where people rated it, else the condition",
         choices=("condition", "valence", "arousal", "quadrant"),
     )  # fmt: skip
-    label_rule: str | None = _param(None, "trial to class; None: the card's first for the target")
-    protocol: str = _param("group_kfold_subject", "the honest protocol", choices=tuple(PROTOCOLS))
-    channels: str = _param(
+    label_rule: str | None = param(None, "trial to class; None: the card's first for the target")
+    protocol: str = param("group_kfold_subject", "the honest protocol", choices=tuple(PROTOCOLS))
+    channels: str = param(
         FRONTAL, f"electrodes: {', '.join(NAMES)}, or names joined by commas"
     )
-    subjects: int | None = _param(None, "number of subjects", low=4)
-    seconds: float | None = _param(None, "length of a window in seconds", low=0.5, high=30.0)
-    overlap: float | None = _param(
+    subjects: int | None = param(None, "number of subjects", low=4)
+    seconds: float | None = param(None, "length of a window in seconds", low=0.5, high=30.0)
+    overlap: float | None = param(
         None, "share two neighbouring windows have in common", low=0.0, high=0.95
     )
-    highpass: float = _param(0.5, "lower edge of the filter in Hz", low=0.1, high=40.0)
-    allow_missing: str = _param("", "subjects to do without, such as s07,s09")
-    effect: float = _param(
+    highpass: float = param(0.5, "lower edge of the filter in Hz", low=0.1, high=40.0)
+    allow_missing: str = param("", "subjects to do without, such as s07,s09")
+    effect: float = param(
         3.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
     )
-    fingerprint: float = _param(
+    fingerprint: float = param(
         1.0, "simulated only: how recognisable subjects and trials are", low=0.0, high=3.0
     )
-    variant: str = _param("declared", "of the network; several are joined by +")
-    embedding: str = _param("R2", "what a token is", choices=("R1", "R2", "R3", "normal"))
-    periods: str = _param(
+    variant: str = param("declared", "of the network; several are joined by +")
+    embedding: str = param("R2", "what a token is", choices=("R1", "R2", "R3", "normal"))
+    periods: str = param(
         "sample", "whose spectrum chooses the periods", choices=("sample", "batch", "log_spaced")
     )
-    scale: str = _param("teaching", "how much is run", choices=tuple(SCALES))
-    epochs: int | None = _param(None, "training epochs", low=1, high=500)
-    seed: int = _param(0, "of simulated data, coins, networks", low=0, high=4_000_000)
-    device: str = _param("cpu", "cpu or cuda", choices=("cpu", "cuda"))
+    scale: str = param("teaching", "how much is run", choices=tuple(SCALES))
+    epochs: int | None = param(None, "training epochs", low=1, high=500)
+    seed: int = param(0, "of simulated data, coins, networks", low=0, high=4_000_000)
+    device: str = param("cpu", "cpu or cuda", choices=("cpu", "cuda"))
 
 
 def setting(params: Params) -> Setting:
@@ -173,17 +170,12 @@ def setting(params: Params) -> Setting:
     network_options(variant)
     if training.get("blinks"):
         blinking(dataset)
-    preset = SCALES[params.scale]
-    values = {f.name: getattr(preset, f.name) for f in fields(Scale) if f.name != "meaning"}
-    values["sfreq"] = _SFREQ.get(params.dataset, preset.sfreq)
-    own = ("allow_missing", "channels", "embedding", "periods")
-    given = {f.name: getattr(params, f.name) for f in fields(Params) if f.name not in own}
-    given |= {"dataset": without(dataset, params.allow_missing), "variant": variant}
-    given["target"] = params.target or TARGETS.get(params.dataset, "condition")
-    values |= {
-        name: value for name, value in given.items() if value is not None or name not in values
-    }
-    return checked(Setting(paper="ms_imamba", **values))
+    return resolved(
+        "ms_imamba", params, SCALES, ("allow_missing", "channels", "embedding", "periods"),
+        dataset=without(dataset, params.allow_missing), variant=variant,
+        target=params.target or TARGETS.get(params.dataset, "condition"),
+        sfreq=_SFREQ.get(params.dataset),
+    )  # fmt: skip
 
 
 def claims() -> list[Claim]:
