@@ -14,12 +14,12 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch
 
 from affectbook import results
+from affectbook.chapters.receptive_fields import receptive_field_ruler
 from affectbook.chapters.shared import (
     bars,
     need,
     personalisation_curves,
     probe_figure,
-    receptive_field_ruler,
     subject_strips,
 )
 from affectbook.errors import DataError, ParameterError

@@ -350,3 +350,8 @@ def holm(p: np.ndarray) -> np.ndarray:
     corrected = np.full(len(p), np.nan)
     corrected[order] = np.maximum.accumulate((len(order) - np.arange(len(order))) * p[order])
     return np.minimum(corrected, 1)
+
+
+def score_of(line: tuple) -> Interval:
+    """Return the score of a line with value, low, high and n_subjects."""
+    return Interval(line.value, line.low, line.high, line.n_subjects)
