@@ -15,6 +15,7 @@ LAYERS = (
     {"datasets", "simulate"},
     {"artefacts"},
     {"windows", "features", "eeg_features", "augment"},
+    {"unlabelled"},
     {"splitters", "protocols", "audit", "scoring"},
     {"folds"},
     {"models", "pretrain", "evaluate", "costs"},
