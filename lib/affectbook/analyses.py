@@ -100,6 +100,20 @@ def periods(paper: ModuleType, experiment: Experiment) -> None:
     chosen_periods.count(experiment)
 
 
+def pretext(paper: ModuleType, experiment: Experiment, **options: object) -> None:
+    """Score a pretext that each fold pretrains, and what comes after: `pretext_scores`."""
+    from affectbook import pretext_scores
+
+    pretext_scores.score(paper, experiment, **options)
+
+
+def subject_probe(paper: ModuleType, experiment: Experiment) -> None:
+    """Ask a linear model whose windows the features are: `pretext_scores`."""
+    from affectbook import pretext_scores
+
+    pretext_scores.probe_subjects(paper, experiment)
+
+
 ANALYSES: dict[str, Callable[..., None]] = {
     "network": network,
     "references": references,
@@ -107,4 +121,6 @@ ANALYSES: dict[str, Callable[..., None]] = {
     "probe": probe,
     "transfer": transfer,
     "periods": periods,
+    "pretext": pretext,
+    "subject_probe": subject_probe,
 }

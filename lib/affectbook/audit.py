@@ -54,8 +54,11 @@ class Audit:
     shared_stimuli: int = 0
     shared_sessions: int = 0
 
-    def problems(self, generalises_to: str) -> list[str]:
-        """Return what speaks against a claim: what a protocol generalises to."""
+    def problems(self, generalises_to: str, transductive: bool = False) -> list[str]:
+        """Return what speaks against a claim: what a protocol generalises to.
+
+        Where it is transductive, pretraining may have seen the test subjects.
+        """
         checks = [
             (
                 self.shared_subjects and generalises_to in _NEW_SUBJECT,
@@ -85,7 +88,7 @@ class Audit:
             (self.fitted_on_test, "test windows used to fit statistics", self.fitted_on_test),
             (self.selected_on_test, "test windows used for selection", self.selected_on_test),
             (
-                self.pretrained_subjects and generalises_to in _NEW_SUBJECT,
+                self.pretrained_subjects and generalises_to in _NEW_SUBJECT and not transductive,
                 "test subjects seen in pretraining",
                 self.pretrained_subjects,
             ),
@@ -172,7 +175,7 @@ def require(report: Audit, protocol: Protocol, fold: int | str = "?") -> None:
         If `report` speaks against what `protocol` generalises to. Published protocols are let
         through: their leaks are shown instead.
     """
-    problems = report.problems(protocol.generalises_to)
+    problems = report.problems(protocol.generalises_to, protocol.transductive)
     if problems and not protocol.as_published:
         raise AuditError(
             f"{protocol.name} claims to generalise to {protocol.generalises_to}, "

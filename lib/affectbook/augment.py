@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,8 +54,8 @@ PUBLISHED = Strengths()
 def add_noise(x: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
     """Add white Gaussian noise ``snr_db`` below the mean square of each window ``(b, c, t)``."""
     rms = x.square().mean(dim=(-2, -1), keepdim=True).sqrt()
-    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    return x + rms * 10 ** (-snr_db / 20) * noise
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    return torch.addcmul(x, noise, rms, value=10 ** (-snr_db / 20))
 
 
 def scale(x: Tensor, factor: float) -> Tensor:
@@ -82,15 +83,21 @@ def permute(x: Tensor, pieces: int, generator: torch.Generator) -> Tensor:
     ParameterError
         If there is not a sample for each piece.
     """
-    n_windows, _, n_times = x.shape
+    n_windows, n_chans, n_times = x.shape
     length = n_times // pieces if pieces > 0 else 0
     if length < 1:
         raise ParameterError(f"a window of {n_times} samples has no {pieces} pieces to permute")
-    order = torch.rand(n_windows, pieces, generator=generator).argsort(1)
-    index = (order[:, :, None] * length + torch.arange(length)).flatten(1)
-    rest = torch.arange(pieces * length, n_times).expand(n_windows, -1)
-    index = torch.cat([index, rest], 1)
-    return x.gather(-1, index[:, None].expand_as(x))
+    own = draw_orders(n_windows, pieces, generator)[:, None]
+    first = torch.arange(0, n_windows * n_chans * pieces, pieces).view(n_windows, n_chans, 1)
+    index = (first + own).flatten().to(x.device)
+    whole, rest = x.split([pieces * length, n_times - pieces * length], -1)
+    shuffled = whole.reshape(-1, length).index_select(0, index).view_as(whole)
+    return torch.cat([shuffled, rest], -1) if rest.shape[-1] else shuffled
+
+
+def draw_orders(n_windows: int, pieces: int, generator: torch.Generator) -> Tensor:
+    """Return an order of the pieces for each window ``(b, pieces)``."""
+    return torch.rand(n_windows, pieces, generator=generator).argsort(1)
 
 
 def warped_lengths(n_times: int, pieces: int, stretch: float) -> tuple[int, int, int, int]:
@@ -105,14 +112,14 @@ def warped_lengths(n_times: int, pieces: int, stretch: float) -> tuple[int, int,
     Raises
     ------
     ParameterError
-        If pieces are shorter than two samples, `stretch` is below 1, or what comes out is shorter
-        than the window, so that it could not be cropped to it.
+        If pieces are shorter than two samples, before or after, `stretch` is below 1, or what
+        comes out is shorter than the window, so that it could not be cropped to it.
     """
     piece = n_times // pieces if pieces > 0 else 0
-    if piece < 2 or not stretch >= 1:
+    if piece < 2 or not 1 <= stretch <= piece / 2:
         raise ParameterError(
             f"a window of {n_times} samples cannot be warped in {pieces} pieces by {stretch}; a "
-            "piece has two samples or more, and is stretched by 1 or more"
+            "piece has two samples or more, also when squeezed, and is stretched by 1 or more"
         )
     # Of 284 x 1.05 the released code makes 299 samples, of 284 / 1.05 it makes 271.
     longer, shorter = math.ceil(piece * stretch - 1e-9), math.ceil(piece / stretch - 1e-9)
@@ -131,6 +138,21 @@ def _stretched(pieces: int) -> int:
     return pieces // 2 + 1
 
 
+def draw_warps(
+    n_windows: int, pieces: int, n_starts: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return which pieces of each window are stretched, and where it is cropped.
+
+    Returns
+    -------
+    stretched, starts : torch.Tensor
+        ``(b, pieces)``, true where a piece is stretched, and ``(b, 1)``, from 0 to `n_starts` - 1.
+    """
+    ranks = torch.rand(n_windows, pieces, generator=generator).argsort(1).argsort(1)
+    starts = torch.randint(n_starts, (n_windows, 1), generator=generator)
+    return ranks < _stretched(pieces), starts
+
+
 def warp(x: Tensor, pieces: int, stretch: float, generator: torch.Generator) -> Tensor:
     """Stretch more than half of the pieces, squeeze the others, and crop at a random start.
 
@@ -144,19 +166,54 @@ def warp(x: Tensor, pieces: int, stretch: float, generator: torch.Generator) -> 
     """
     n_windows, _, n_times = x.shape
     piece, longer, shorter, total = warped_lengths(n_times, pieces, stretch)
-    ranks = torch.rand(n_windows, pieces, generator=generator).argsort(1).argsort(1)
-    lengths = torch.where(ranks < _stretched(pieces), longer, shorter)
     # As in the released code, the last of the possible starts is never drawn.
-    starts = torch.randint(max(1, total - n_times), (n_windows, 1), generator=generator)
-    stops = lengths.cumsum(1)
-    at = starts + torch.arange(n_times)
-    own = torch.searchsorted(stops, at, right=True)
-    length = lengths.gather(1, own)
-    inside = (at - (stops.gather(1, own) - length)) * (piece - 1) / (length - 1)
+    stretched, starts = draw_warps(n_windows, pieces, max(1, total - n_times), generator)
+    left, share = _sources(piece, pieces, longer, shorter)
+    rows = _rows(stretched, starts, n_times, longer, shorter)
+    index = left.index_select(0, rows).to(x.device).view(n_windows, 1, n_times)
+    share = share.to(x).index_select(0, rows.to(x.device)).view(n_windows, 1, n_times)
+    before, after = (part.gather(-1, index.expand_as(x)) for part in (x, x[..., 1:]))
+    return torch.lerp(before, after, share)
+
+
+def _sources(piece: int, pieces: int, longer: int, shorter: int) -> tuple[Tensor, Tensor]:
+    """Return where samples of warped pieces come from, a row of each piece after the other.
+
+    A row holds the piece stretched, then the piece squeezed: the sample to the left, counted in
+    the window, and the share of the one that follows it.
+    """
+    inside = torch.cat(
+        [torch.linspace(0, piece - 1, length, dtype=torch.float64) for length in (longer, shorter)]
+    )
     left = inside.floor().long().clamp_(max=piece - 2)
-    share = (inside - left).to(x.dtype)[:, None]
-    index = (own * piece + left)[:, None].expand_as(x)
-    return x.gather(-1, index) * (1 - share) + x.gather(-1, index + 1) * share
+    first = torch.arange(0, pieces * piece, piece)[:, None]
+    return (first + left).flatten(), (inside - left).repeat(pieces)
+
+
+def _rows(
+    stretched: Tensor, starts: Tensor, n_times: int, longer: int, shorter: int
+) -> Tensor:
+    """Return the entries of `_sources` that make up the windows, one after the other ``(b t)``.
+
+    Parameters
+    ----------
+    stretched
+        Which pieces are, ``(b, pieces)``; the others are squeezed.
+    starts
+        Of the windows among what comes out, ``(b, 1)``.
+    n_times, longer, shorter
+        Samples of a window, of a stretched and of a squeezed piece.
+    """
+    n_windows, pieces = stretched.shape
+    lengths = torch.where(stretched, longer, shorter)
+    stops = lengths.cumsum(1) - starts
+    source = torch.arange(pieces) * (longer + shorter) + torch.where(stretched, 0, longer)
+    shift = source - (stops - lengths) - n_times * torch.arange(n_windows)[:, None]
+    stops = stops.clamp_(0, n_times)
+    counts = torch.diff(stops, dim=1, prepend=torch.zeros_like(starts))
+    # Within a piece entries follow one another. NumPy repeats several times as fast as torch.
+    repeated = np.repeat(shift.numpy().ravel(), counts.numpy().ravel())
+    return torch.arange(len(repeated)).add_(torch.from_numpy(repeated))
 
 
 def versions(
@@ -183,7 +240,10 @@ def versions(
     ParameterError
         If windows are too short for the pieces.
     """
-    return torch.stack([transform(name, x, generator, strengths) for name in NAMES])
+    made = x.new_empty(len(NAMES), *x.shape)
+    for name, version in zip(NAMES, made, strict=True):
+        version.copy_(transform(name, x, generator, strengths))
+    return made
 
 
 def transform(

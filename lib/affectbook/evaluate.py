@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from affectbook.models import scaling
 from affectbook.protocols import Protocol
 from affectbook.windows import TRIAL
 
+Look = Callable[[int, BaseEstimator, np.ndarray], None]
 PREDICTION_COLUMNS = ["fold", *TRIAL, "window", "y_true", "y_pred"]
 
 
@@ -51,9 +53,12 @@ def fold_seed(seed: int, fold: int) -> int:
 
 
 def _fit_fold(
-    estimator: BaseEstimator, X: np.ndarray, y: np.ndarray, inner: tuple | None, train: np.ndarray
-) -> tuple[BaseEstimator, np.ndarray, np.ndarray | None]:
+    estimator: BaseEstimator, X: np.ndarray, y: np.ndarray, inner: tuple | None, train: np.ndarray,
+    unlabelled: np.ndarray | None = None,
+) -> tuple[BaseEstimator, np.ndarray, np.ndarray | None]:  # fmt: skip
     """Fit on one fold; return the estimator, the windows it was fitted on, and selected on."""
+    if unlabelled is not None:
+        return estimator.fit(X[train], y[train], unlabelled=X[unlabelled]), train, None
     if "valid" not in inspect.signature(estimator.fit).parameters:
         return estimator.fit(X[train], y[train]), train, None
     if inner is None:
@@ -71,15 +76,26 @@ def _fold(
     split: tuple[np.ndarray, np.ndarray],
     fold: int,
     seed: int,
+    look: Look | None,
 ) -> Fold:
     """Train and test a fresh copy of an estimator on one fold, and audit it."""
     train, test = split
     model, inner = seeded(estimator, seed), None
     if "valid" in inspect.signature(model.fit).parameters:
         inner = protocol.inner(y, meta, train, seed)
-    model, fitted_on, selected_on = _fit_fold(model, X, y, inner, train)
-    report = audit(train, test, meta, y, fitted_on=fitted_on, selected_on=selected_on)
+    also = protocol.transductive and "unlabelled" in inspect.signature(model.fit).parameters
+    unlabelled = np.union1d(train, test) if also else None
+    model, fitted_on, selected_on = _fit_fold(model, X, y, inner, train, unlabelled)
+    pretrained_on = set(getattr(model, "pretrained_subjects_", ()))
+    if getattr(model, "saw_unlabelled_", False):
+        pretrained_on |= set(meta["subject"].iloc[unlabelled])
+    report = audit(
+        train, test, meta, y,
+        fitted_on=fitted_on, selected_on=selected_on, pretrained_on=pretrained_on,
+    )  # fmt: skip
     require(report, protocol, fold)
+    if look is not None:
+        look(fold, model, X[test])
     history = model.history_frame() if hasattr(model, "history_frame") else None
     return Fold(model.predict(X[test]), report, history)
 
@@ -94,12 +110,16 @@ def evaluate(
     seed: int = 0,
     folds: int | None = None,
     kept: Kept | None = None,
+    look: Look | None = None,
 ) -> Evaluation:
     """Train and test an estimator under a protocol.
 
     Each fold starts from a fresh copy. An estimator whose ``fit`` takes ``valid`` gets an inner
     split made at the protocol's own level; scalers belong to the estimator and see training
-    windows only. Every fold is audited, and an honest protocol that leaks is an error.
+    windows only. Every fold is audited, and an honest protocol that leaks is an error. Subjects
+    that an encoder was pretrained on are read from the fitted estimator
+    (``pretrained_subjects_``); where the protocol is transductive, an estimator whose ``fit`` takes
+    ``unlabelled`` gets all windows, those of the test, too, without labels.
 
     Parameters
     ----------
@@ -115,6 +135,9 @@ def evaluate(
         Run only the first so many folds.
     kept
         Where finished folds are kept; those that are there are not made again.
+    look
+        Called with the number, the fitted estimator and the test windows of each fold. Finished
+        folds cannot be looked at again: none is kept then.
 
     Raises
     ------
@@ -126,15 +149,17 @@ def evaluate(
         If a finished fold cannot be kept.
     """
     predictions, audits, histories = [], [], []
-    X = scaling.of_subjects(X, meta["subject"]) if scaling.by_subject(estimator) else X
+    if scaling.by_subject(estimator):
+        X = scaling.of_subjects(X, meta["subject"], estimator.scaler.kind)
     splits = list(islice(protocol.split(y, meta), folds))
+    kept = None if look is not None else kept
     for fold, (train, test) in enumerate(splits):
         if kept is not None:
             kept.begin(fold, len(splits))
         done = None if kept is None else kept.read(fold, train, test)
         if done is None:
             own = fold_seed(seed, fold)
-            done = _fold(estimator, X, y, meta, protocol, (train, test), fold, own)
+            done = _fold(estimator, X, y, meta, protocol, (train, test), fold, own, look)
             done = done if kept is None else kept.write(fold, train, test, done)
         audits.append({"fold": fold, **vars(done.audit)})
         rows = meta.iloc[test][[*TRIAL, "window"]].copy()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from affectbook import errors
-from affectbook.errors import RunError
+from affectbook.errors import RunError, shown
 
 # Kernels inherit this, unless the reader has set it. Between two parallel operations OpenMP's
 # threads wait by spinning. Where something else runs on one of the cores they spin for each other,
@@ -23,6 +26,8 @@ _ENVIRONMENT = {"GOMP_SPINCOUNT": "10000"}
 _QUIET = ["--IPKernelApp.log_level=50"]
 # As Python, NumPy and torch call it.
 _NO_MEMORY = ("MemoryError", "OutOfMemoryError")
+# Of what a kernel that died had written: bytes that are looked at, characters that are told.
+_LOOKED_AT, _TOLD = 20_000, 200
 
 
 class NotebookFailed(RunError):
@@ -72,21 +77,68 @@ def execute(
         If a cell raises or takes too long, the kernel dies, or the copy cannot be written.
     """
     running = output.parent / f".running-{output.name}"
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _papermill(source, running, dict(parameters or {}), timeout)
-        _forget_machine(running)
-        os.replace(running, output)
-    except (*_failures(), OSError) as error:
-        told, expected = _explain(source.stem, error, where())
-        raise NotebookFailed(told, _kept(source, running, failed), expected) from error
-    finally:
-        running.unlink(missing_ok=True)
+    with _own_output() as own:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            _papermill(source, running, dict(parameters or {}), timeout, own)
+            _forget_machine(running)
+            os.replace(running, output)
+        except (*_failures(), OSError) as error:
+            told, expected = _explain(source.stem, error, where(), own)
+            raise NotebookFailed(told, _kept(source, running, failed), expected) from error
+        finally:
+            running.unlink(missing_ok=True)
     return output
 
 
+@contextmanager
+def _own_output() -> Iterator[int]:
+    """Give a file without a name, for what a kernel writes to its own output and error output.
+
+    What cells print does not come there, but what the interpreter and libraries say as a kernel
+    starts, dies or ends, such as an assertion of its message queue that fails in its last moment:
+    on the reader's terminal it would stand beside our messages and mean nothing.
+    """
+    try:
+        file = tempfile.TemporaryFile(buffering=0)
+    except OSError:
+        yield subprocess.DEVNULL
+        return
+    with file:
+        yield file.fileno()
+
+
+def _last_words(own: int) -> str:
+    """Return the line in which a kernel that died said why, or nothing."""
+    if own == subprocess.DEVNULL:
+        return ""
+    # The kernel's own place in the file stays where it is.
+    end = os.fstat(own).st_size
+    text = os.pread(own, _LOOKED_AT, max(0, end - _LOOKED_AT)).decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # What ends the interpreter is told first, and then where it was; else the last line counts.
+    fatal = [line for line in lines if line.startswith("Fatal Python error")]
+    return shown((fatal or lines or [""])[-1])[:_TOLD]
+
+
+def _quoted(own: int) -> str:
+    said = _last_words(own)
+    return f', its last line was "{said}"' if said else ""
+
+
+def _kernels(own: int) -> type:
+    """Return what starts a kernel whose own output goes into a file."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Kernels(AsyncKernelManager):
+        async def start_kernel(self, **more: object) -> None:
+            await super().start_kernel(stdout=own, stderr=own, **more)
+
+    return Kernels
+
+
 def _papermill(
-    source: Path, output: Path, parameters: dict[str, object], timeout: int | None
+    source: Path, output: Path, parameters: dict[str, object], timeout: int | None, own: int
 ) -> None:
     import papermill
 
@@ -106,6 +158,7 @@ def _papermill(
         request_save_on_cell_execute=False,
         execution_timeout=timeout,
         extra_arguments=_QUIET,
+        kernel_manager_class=_kernels(own),
     )
 
 
@@ -131,22 +184,22 @@ def _kept(source: Path, running: Path, failed: Path) -> Path | None:
     return failed
 
 
-def _explain(name: str, error: Exception, where: str) -> tuple[str, bool]:
+def _explain(name: str, error: Exception, where: str, own: int) -> tuple[str, bool]:
     """Return one message, and whether the cell raised one of the package's own errors."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     if getattr(error, "ename", None) is not None:
         return _explain_cell(name, error, where)
     if isinstance(error, DeadKernelError):
-        why = f"the kernel died. {where} Most often the system ends a kernel that takes more "
-        why += f"memory than there is{_memory()}"
+        why = f"the kernel died{_quoted(own)}. {where} Most often the system ends a kernel that "
+        why += f"takes more memory than there is{_memory()}"
     elif isinstance(error, CellTimeoutError):
         why = f"a cell took longer than it may (--timeout). {where}"
     elif isinstance(error, OSError):
         why = f"it could not be written ({error.strerror or type(error).__name__}). {where}"
     else:
         why = (f"{error}".strip().splitlines() or [type(error).__name__])[-1]
-        why += f". {where}"
+        why += f"{_quoted(own)}. {where}"
     return f"{name} failed: {' '.join(why.split())}", False
 
 

@@ -277,6 +277,7 @@ class Experiment:
         *,
         variant: str = "",
         placebo: bool = False,
+        look: evaluate.Look | None = None,
     ) -> evaluate.Evaluation:
         """Evaluate one estimator under one protocol, and keep its score rows.
 
@@ -291,6 +292,8 @@ class Experiment:
             A name, or the protocol itself; the setting's own unless given.
         placebo
             Replace the labels by coin flips per trial.
+        look
+            As `evaluate.evaluate` takes it.
         """
         ready = isinstance(protocol, protocols.Protocol)
         splitter = protocol if ready else protocol_of(self.setting, protocol)
@@ -306,6 +309,7 @@ class Experiment:
             splitter,
             seed=self.setting.seed,
             kept=self._kept(name, estimator, splitter, variant, y),
+            look=look,
         )
         context = self.context() | {
             "estimator": name,

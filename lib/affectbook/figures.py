@@ -16,7 +16,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from affectbook import again, results
+from affectbook import again, protocols, results
 from affectbook.errors import DataError
 from affectbook.features import r_peaks
 
@@ -39,6 +39,8 @@ _NAMES = {
     "tcn": "TCN",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",
     "leave_one_subject_out": "a new subject\n(leave_one_subject_out)",
+    "group_kfold_subject_transductive": "new subjects, transductive\n"
+    "(their signals in pretraining)",
     "group_kfold_subject_and_stimulus": "new subjects, new stimuli\n"
     "(group_kfold_subject_and_stimulus)",
     "group_kfold_stimulus": "new stimuli\n(group_kfold_stimulus)",
@@ -60,7 +62,7 @@ def name_of(key: str) -> str:
 def mark_leaks(labels: Sequence[Text], names: Sequence[str]) -> None:
     """Set the labels of protocols that leak in red."""
     for label, name in zip(labels, names, strict=True):
-        if name.endswith("_as_published"):
+        if protocols.leaky(name):
             label.set_color("#b3261e")
 
 

@@ -49,7 +49,7 @@ def protocols_table() -> str:
     """Return one line per protocol; the names of those that leak are marked."""
     frame = protocols.table()
     frame["protocol"] = [
-        f"[{name}]{{.leaks}}" if protocols.get(name).as_published else name
+        f"[{name}]{{.leaks}}" if protocols.leaky(name) else name
         for name in frame["protocol"]
     ]
     return markdown(frame)
@@ -151,7 +151,7 @@ def placebo_table(coins: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def _order(protocol: str, model: str) -> tuple[bool, str, str]:
     """Sort what leaks behind what does not."""
-    return "_as_published" in protocol, protocol, model
+    return protocols.leaky(protocol), protocol, model
 
 
 def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:
@@ -179,7 +179,7 @@ def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:
 
 def _read_placebo(scores: pd.DataFrame, dataset: str) -> str:
     """Return the highest score on nothing under published and under honest protocols, in words."""
-    leaky = scores["protocol"].str.endswith("_as_published")
+    leaky = scores["protocol"].map(protocols.leaky).astype(bool)
     sentences = []
     for part, kind in ((scores[leaky], "as papers publish it"), (scores[~leaky], "honestly")):
         if len(part):

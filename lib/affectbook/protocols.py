@@ -49,6 +49,8 @@ class Protocol:
         The fewest subjects or trials it works on, in words.
     options : dict
         Passed on to the splitter (n_splits, seed, gap_s, ...).
+    transductive : bool
+        Pretraining may see the signals of test windows, without their labels.
     thinned : str
         Which part of the training windows is used, as `fewer` calls it: ``"0.25_of_trials"``.
         Empty for all of them.
@@ -62,6 +64,7 @@ class Protocol:
     splitter: Splitter = field(repr=False)
     options: dict = field(default_factory=dict)
     thinned: str = ""
+    transductive: bool = False
 
     def split(self, y: np.ndarray, meta: pd.DataFrame) -> Iterator[Split]:
         """Yield ``(train, test)`` index arrays; two calls give the same splits.
@@ -139,6 +142,11 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "group_kfold_subject", SUBJECT, False, _SAME_FOR_ALL, "two subjects",
             splitters.group_kfold_subject,
+        ),
+        Protocol(
+            "group_kfold_subject_transductive", SUBJECT, False,
+            "the signals of the test subjects, unlabelled, in pretraining", "two subjects",
+            splitters.group_kfold_subject, transductive=True,
         ),
         Protocol(
             "group_kfold_subject_and_stimulus", SUBJECT_AND_STIMULUS, False, "nothing",
@@ -226,6 +234,12 @@ def get(name: str, **options: float) -> Protocol:
     return replace(protocol, options=options)
 
 
+def leaky(name: str) -> bool:
+    """Return whether a protocol is shown in red: a published one, or a transductive one."""
+    protocol = get(name)
+    return protocol.as_published or protocol.transductive
+
+
 def takes(name: str, option: str) -> bool:
     """Return whether a protocol has an option of this name."""
     code = get(name).splitter.__code__
@@ -296,7 +310,7 @@ def _drawn(
 def table() -> pd.DataFrame:
     """Return one row per protocol: name, generalises to, shares with training, needs."""
     rows = [
-        (p.name, ("read as: " if p.as_published else "") + p.generalises_to, p.leaks, p.needs)
+        (p.name, ("read as: " if leaky(p.name) else "") + p.generalises_to, p.leaks, p.needs)
         for p in PROTOCOLS.values()
     ]
     columns = ["protocol", "generalises to", "test shares with training", "needs"]

@@ -51,7 +51,7 @@ def headline(
         around = results.select(rows, **same)
         leaky = part[part["protocol"].str.endswith("_as_published")]
         for name in part["protocol"].unique():
-            if not protocols.get(name).as_published:
+            if not protocols.leaky(name):
                 line = _line(where, name, part, leaky, around, metric)
                 lines.append(line | {"paper": paper_says(published, where)})
     table = pd.DataFrame(lines).set_index("data, target, tier") if lines else pd.DataFrame()

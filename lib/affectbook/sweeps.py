@@ -36,6 +36,8 @@ _COMPUTING = {
     "probe": ("experiments", "models.network", "models.scaling", "probes"),
     "transfer": ("experiments", "models.network", "models.reference", "models.small_cnn",
                  "transfer"),
+    "pretext": ("experiments", "models.network", "models.scaling", "pretext_scores"),
+    "subject_probe": ("experiments", "models.network", "models.scaling", "pretext_scores"),
     "periods": ("experiments", "chosen_periods", "models.periods", "models.eeg_scaling"),
 }  # fmt: skip
 # ... but for what decides nothing, and for what makes the windows: their content is hashed itself.

@@ -76,6 +76,7 @@ CARD = Card(
     label_rules=(
         *_rules("valence"),
         *_rules("arousal"),
+        *_rules("dominance"),
         quadrants(">=", 3),
         quadrants(">", 3),
     ),

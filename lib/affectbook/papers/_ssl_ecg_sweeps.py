@@ -1,0 +1,129 @@
+"""Sweeps of self-supervised ECG: every evaluation whose scores the chapter shows as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from affectbook.augment import NAMES
+from affectbook.papers._ssl_ecg_variants import DIFFICULTY
+from affectbook.scales import Cell, cells
+
+_EEGMAT = {"dataset": "eegmat", "tier": "open"}
+_DRIVEDB = {"dataset": "drivedb", "tier": "open"}
+_SHUFFLED, _SUBJECT = "shuffled_windows_as_published", "group_kfold_subject"
+_TRIAL, _LATER = "group_kfold_trial", "blocked_within_trial"
+_REFERENCES = ("majority", "hrv_logistic", "fingerprint")
+_FROZEN = ("published", "published+random_encoder", "published+contrastive+frozen")
+_TRAINED = ("published+from_scratch", "published+contrastive")
+_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5)
+# Which strength belongs to which transformation.
+_OF = {
+    "snr": "noise", "scale": "scaling", "pieces": "permutation", "warp_pieces": "time_warp",
+    "stretch": "time_warp",
+}  # fmt: skip
+
+
+def _recorded() -> Iterator[Cell]:
+    """Yield both pretexts, supervision, random weights and HRV on eegmat."""
+    own = _EEGMAT | {"scale": "recorded"}
+    # eegmat has one recording of each class from a person: no protocol can hold out trials.
+    splits = (_SUBJECT, _SHUFFLED, _LATER)
+    for placebo in (False, True):
+        yield from cells("references", own, {"protocol": splits, "seed": range(3)},
+                         names=_REFERENCES, placebo=placebo)  # fmt: skip
+        axes = {"protocol": splits, "variant": _FROZEN, "seed": range(3)}
+        yield from cells("network", own, axes, placebo=placebo)
+    for seed, protocol in product(range(3), (_SUBJECT, _SHUFFLED)):
+        for variant in _TRAINED:
+            yield Cell("network", own | {"protocol": protocol, "variant": variant, "seed": seed})
+    for variant, protocol in product(_TRAINED, (_SUBJECT, _SHUFFLED)):
+        cell = own | {"protocol": protocol, "variant": variant}
+        yield Cell("network", cell, {"placebo": True})
+    for seed in range(3):
+        yield Cell("network", own | {"variant": "published+fine_tuned", "seed": seed})
+
+
+def _frozen() -> Iterator[Cell]:
+    """Yield heads, depths and sources of the frozen encoder, and who can be recognised in it."""
+    own = _EEGMAT | {"scale": "recorded"}
+    others = ("head_dense_512x3", "head_dense_64x2", "head_linear", "block_1", "block_2",
+              "weights_drivedb", "weights_plain")  # fmt: skip
+    yield from cells("network", own, {"variant": [f"published+{one}" for one in others],
+                                      "seed": range(3)})  # fmt: skip
+    yield from cells("subject_probe", own, {"variant": _FROZEN, "seed": range(3)})
+
+
+def _drives() -> Iterator[Cell]:
+    """Yield the same on drivedb: two drivers, rest, city and highway."""
+    own = _DRIVEDB | {"scale": "drives"}
+    splits = (_SUBJECT, _TRIAL, _SHUFFLED)
+    for placebo in (False, True):
+        yield from cells("references", own, {"protocol": splits, "seed": range(3)},
+                         names=_REFERENCES, placebo=placebo)  # fmt: skip
+        axes = {"protocol": splits, "variant": _FROZEN, "seed": range(3)}
+        yield from cells("network", own, axes, placebo=placebo)
+    for seed, variant, protocol in product(range(3), _TRAINED, (_SUBJECT, _SHUFFLED)):
+        yield Cell("network", own | {"protocol": protocol, "variant": variant, "seed": seed})
+    for variant in _TRAINED:
+        yield Cell("network", own | {"variant": variant}, {"placebo": True})
+
+
+def _budget() -> Iterator[Cell]:
+    """Yield fewer labelled trials to train on, on eegmat."""
+    own = _EEGMAT | {"scale": "recorded"}
+    for share in _SHARES:
+        less = {"share": share, "of": "trials"}
+        yield from cells("references", own, {"seed": range(3)}, names=_REFERENCES[:2], **less)
+        yield from cells("network", own, {"variant": _FROZEN, "seed": range(3)}, **less)
+    for seed, share in product(range(3), (0.1, 0.25, 0.5)):
+        less = {"share": share, "of": "trials"}
+        yield Cell("network", own | {"variant": _TRAINED[0], "seed": seed}, less)
+
+
+def _twin() -> Iterator[Cell]:
+    """Yield four ways to split, on DREAMER's twin at the scale of the live run."""
+    for protocol, placebo in product((_SUBJECT, _SHUFFLED, _TRIAL, _LATER), (False, True)):
+        own = {"scale": "teaching", "protocol": protocol}
+        yield Cell("references", own, {"names": _REFERENCES, "placebo": placebo})
+        yield from cells("network", own, {"variant": _FROZEN}, placebo=placebo)
+    for protocol in (_SUBJECT, _SHUFFLED):
+        own = {"scale": "teaching", "protocol": protocol}
+        yield Cell("network", own | {"variant": _TRAINED[0]})
+    columns = {"target": ("valence", "dominance"), "variant": ("published",)}
+    yield from cells("network", {"scale": "teaching"}, columns)
+
+
+def _ablations() -> Iterator[Cell]:
+    """Yield pretexts trained on the training windows of each fold of eegmat, one change each."""
+    own = _EEGMAT | {"scale": "ablation"}
+    yield Cell("references", own, {"names": _REFERENCES[:2]})
+    yield Cell("network", own | {"variant": "published+random_encoder"})
+    changes = ("in_fold", "window_zscore", "one_softmax", "equal_alpha", "relu", "mean_pool",
+               "batch_norm")  # fmt: skip
+    for change in changes:
+        yield Cell("pretext", own | {"variant": f"published+{change}"})
+    transductive = {"protocol": "group_kfold_subject_transductive"}
+    yield Cell("pretext", own | transductive | {"variant": "published+transductive"})
+    yield Cell("pretext", own | {"protocol": _SHUFFLED, "variant": "published+in_fold"})
+
+
+def _difficulty() -> Iterator[Cell]:
+    """Yield one transformation at a time, at the published and at other strengths, on eegmat."""
+    own = _EEGMAT | {"scale": "difficulty"}
+    for name in NAMES[1:]:
+        yield Cell("pretext", own | {"variant": f"published+only_{name}"})
+    for name in DIFFICULTY:
+        task = _OF[name.rpartition("_")[0]]
+        yield Cell("pretext", own | {"variant": f"published+only_{task}+{name}"})
+
+
+SWEEPS: dict[str, tuple[Cell, ...]] = {
+    "recorded": tuple(_recorded()),
+    "frozen": tuple(_frozen()),
+    "drives": tuple(_drives()),
+    "budget": tuple(_budget()),
+    "twin": tuple(_twin()),
+    "ablations": tuple(_ablations()),
+    "difficulty": tuple(_difficulty()),
+}
