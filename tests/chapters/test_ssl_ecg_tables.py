@@ -11,6 +11,7 @@ import torch
 from affectbook.augment import NAMES
 from affectbook.chapters import ssl_ecg_tables as tables
 from affectbook.models.ssl_ecg import HEADS, Encoder, TransformationRecognition
+from affectbook.papers._ssl_ecg_variants import VARIANTS, network_options, training_options
 
 MARKS = re.compile(r"\[([A-Z](?:, [A-Z])*)\]")
 CLAIMS = {
@@ -84,3 +85,16 @@ def test_the_networks_are_as_the_column_here_says() -> None:
     named = re.findall(r"dense_\w+|linear", row(frame, "emotion head")["here"])
     assert named and set(named) == set(HEADS) - {"dense_512x3"}
     assert HEADS["dense_512x3"][:2] == (3, 512)
+
+
+def test_the_variants_that_are_named_exist_and_change_what_is_said() -> None:
+    frame = tables.contradictions()
+    text = " ".join(frame["here"])
+    assert "published+contrastive" in text
+    assert {"from_scratch", "fine_tuned"} <= set(VARIANTS) & set(re.findall(r"\w+", text))
+    drift = network_options("published+contrastive") | training_options("published+contrastive")
+    assert drift["pretext"] == "contrastive" and drift["batch_norm"]
+    assert drift["optimizer"].upper() in row(frame, "optimiser")["here"]
+    ablations = [training_options(f"published+{name}") | network_options(f"published+{name}")
+                 for name in ("equal_alpha", "one_softmax", "relu", "batch_norm")]  # fmt: skip
+    assert [one["source"] for one in ablations] == ["fold"] * 4
