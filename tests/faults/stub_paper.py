@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 import psutil
 from tiny_project import ROOT, TinyProject
@@ -142,12 +141,7 @@ class StubProject(TinyProject):
         return twin
 
     def start(
-        self,
-        *arguments: str,
-        limit: int | None = None,
-        stdout: int | IO = subprocess.PIPE,
-        stderr: int | IO = subprocess.PIPE,
-        **fault: str,
+        self, *arguments: str, limit: int | None = None, **fault: str
     ) -> subprocess.Popen[str]:
         """Start a command; `fault` is what the injected file reads, less its prefix.
 
@@ -160,7 +154,7 @@ class StubProject(TinyProject):
             command = ["prlimit", f"--fsize={limit}", *command]
         return subprocess.Popen(
             command, cwd=self.root, env=keep | self.environment() | given, stdin=subprocess.DEVNULL,
-            stdout=stdout, stderr=stderr, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def environment(self) -> dict[str, str]:
@@ -171,16 +165,8 @@ class StubProject(TinyProject):
 
     def run(self, *more: str, **fault: object) -> subprocess.CompletedProcess[str]:
         """Run the paper to the end of the driver, whatever becomes of its kernel."""
-        if "orphan" not in fault:
-            started = self.start("run", "tiny", *more, **fault)
-            said, told = started.communicate(timeout=300)
-            return subprocess.CompletedProcess(started.args, started.returncode, said, told)
-        # A kernel that outlives its driver keeps a pipe open.
-        out, err = (self.root / f"{name}.txt" for name in ("said", "told"))
-        with out.open("w") as stdout, err.open("w") as stderr:
-            started = self.start("run", "tiny", *more, stdout=stdout, stderr=stderr, **fault)
-            started.wait(timeout=300)
-        said, told = out.read_text(), err.read_text()
+        started = self.start("run", "tiny", *more, **fault)
+        said, told = started.communicate(timeout=300)
         return subprocess.CompletedProcess(started.args, started.returncode, said, told)
 
     def trainings(self, what: str = "done") -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import psutil
 import pytest
 from faults.stub_paper import CELLS, N_FOLDS, StubProject, gone_within, wait_for
 
-from affectbook import bookbuild
+from affectbook import bookbuild, execute
 from affectbook.errors import CacheError
 
 pytestmark = pytest.mark.faults
@@ -60,6 +62,7 @@ def test_it_says_where_why_and_how_to_go_on(end: str, whole: StubProject, tmp_pa
     message, kept = done.stderr.strip().splitlines()
     for one in (*says, WHERE, "The same command goes on there."):
         assert one in message, message
+    assert "its last line" not in message
     assert kept == f"Kept up to there: build/failed/tiny-{key}.ipynb"
     assert (project.root / "build" / "failed" / f"tiny-{key}.ipynb").is_file()
     assert not list(project.runs_folder.glob("[!.]*")) and project.kept() == KEPT
@@ -80,6 +83,55 @@ def test_a_kernel_that_dies_as_it_starts(whole: StubProject, tmp_path: Path):
     message, kept = done.stderr.strip().splitlines()
     assert message.startswith("tiny failed: ") and "died" in message and kept.startswith("Kept")
     assert not list(project.runs_folder.iterdir())
+
+
+def test_what_a_kernel_says_for_itself_is_not_among_our_messages(
+    whole: StubProject, tmp_path: Path
+):
+    """Its queue of messages may fail an assertion in its last moment: nothing is lost by that."""
+    project = whole.copy(tmp_path / "project")
+    done = project.run(at="in the first fold", how="talk")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "Assertion" not in done.stdout and "Page:" in done.stdout
+    assert project.mark.read_text().endswith("ended"), "it did not get to its last moment"
+    assert project.scores() == whole.scores() and project.left() == []
+
+
+def test_a_kernel_that_cannot_start_says_why(
+    whole: StubProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The reader has given the kernel's name to a Python without the package of kernels."""
+    project, spec = whole.copy(tmp_path / "project"), tmp_path / "jupyter/kernels/python3"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-IS", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    told = {"argv": argv, "display_name": "another", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(told))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    done = project.run()
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    message, kept = done.stderr.strip().splitlines()
+    assert message.startswith("tiny failed: ") and "died" in message and kept.startswith("Kept")
+    assert "its last line" in message and 'No module named ipykernel_launcher"' in message
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"", ""),
+        (b"\n \n", ""),
+        (b"Traceback\n  File x\nImportError: no zmq\n\n", "ImportError: no zmq"),
+        (b"Fatal Python error: Aborted\n\nStack:\n  File x\nExtension modules: a\n",
+         "Fatal Python error: Aborted"),
+        (b"\x1b[31mred\xff\n", "\\x1b[31mred\N{REPLACEMENT CHARACTER}"),
+        (b"ab\n" * 9 + b"long " * 10_000, ("long " * 40)),
+    ],
+    ids=["nothing", "empty lines", "a traceback", "a fatal error", "codes", "without an end"],
+)  # fmt: skip
+def test_one_line_of_what_it_said_is_told(said: bytes, told: str):
+    with execute._own_output() as own:
+        os.write(own, said)
+        assert execute._last_words(own) == told
+        assert os.lseek(own, 0, os.SEEK_CUR) == len(said)
 
 
 @pytest.fixture
@@ -124,6 +176,18 @@ def test_a_book_on_a_full_disk_is_one_message(book: StubProject, monkeypatch: py
         bookbuild.build(book.root)
     assert bookbuild.execute_changed(book.root) == ["tiny"]
     assert len(book.trainings()) == N_FOLDS + 1 and book.left() == []
+
+
+def test_what_a_kernel_says_takes_no_disk(book: StubProject, monkeypatch: pytest.MonkeyPatch):
+    """Where no temporary file can be made it is lost, and the notebook runs."""
+
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with execute._own_output() as own:
+        assert own == subprocess.DEVNULL and execute._last_words(own) == ""
+    assert bookbuild.execute_changed(book.root) == ["tiny"] and book.left() == []
 
 
 def test_a_page_of_a_book_on_a_full_disk_is_one_message(

@@ -10,6 +10,7 @@ have. No code of the project knows of this.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -62,12 +63,28 @@ def take_memory() -> None:
     bytearray(2**31)
 
 
+def talk() -> None:
+    """Write to this process's own outputs, and as it ends, when it aborts as a library may."""
+
+    def end() -> None:
+        with open(MARK, "a") as mark:
+            mark.write(" ended")
+        os.write(2, b"Assertion failed: at its end\n")
+        os.abort()
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for own in (1, 2):
+        os.write(own, b"Assertion failed: while it works\n")
+    atexit.register(end)
+
+
 HAPPENS: dict[str, Callable[[], object]] = {
     "nothing": lambda: None,
     "exit": lambda: os._exit(9),
     "memory": take_memory,
     "error": lambda: 1 / 0,
     "full": fill,
+    "talk": talk,
     "no room in a file": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
 }
 
