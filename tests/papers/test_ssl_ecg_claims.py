@@ -81,7 +81,9 @@ def test_windows_have_one_lead_where_there_are_two() -> None:
 
 @pytest.mark.parametrize("claim", DIRECTIONS.values(), ids=DIRECTIONS)
 def test_a_direction_is_asked_of_new_people(claim) -> None:
-    assert claim.scales == ("ablation", "recorded", "paper")
+    in_fold = claim.name.startswith("many_beat_") or "_not_" in claim.name
+    small = ("difficulty",) if in_fold else ()
+    assert claim.scales == (*small, "ablation", "recorded", "paper")
     for protocol in map(protocols.get, claim.protocol):
         assert protocol.generalises_to == protocols.SUBJECT
         assert protocol.leaks == protocols.get("group_kfold_subject").leaks
@@ -91,8 +93,9 @@ def test_every_task_alone_is_compared_with_all() -> None:
     assert own.TASKS == augment.NAMES[1:]
     for task in own.TASKS:
         claim = CLAIMS[f"many_beat_only_{task}"]
-        assert claim.left["variant"] == "published+in_fold"
-        assert claim.right["variant"] == f"published+in_fold+only_{task}"
+        assert set(claim.left["variant"]) == {"published+in_fold"}
+        alone = (f"published+in_fold+only_{task}", f"published+only_{task}")
+        assert claim.right["variant"] == alone
 
 
 @pytest.mark.parametrize(
@@ -102,8 +105,14 @@ def test_every_task_alone_is_compared_with_all() -> None:
 )  # fmt: skip
 def test_the_published_strength_lies_between_the_two_it_is_compared_with(task, strength) -> None:
     assert strength in {field.name for field in fields(augment.Strengths)}
-    pair = [CLAIMS[f"{task}_not_{end}"].right["variant"] for end in ("weakest", "strongest")]
-    weakest, strongest = (float(variant.rpartition("_")[2]) for variant in pair)
+    ends = [CLAIMS[f"{task}_not_{end}"] for end in ("weakest", "strongest")]
+    for claim in ends:
+        for left, right in zip(claim.left["variant"], claim.right["variant"], strict=True):
+            assert right.rpartition("+")[0] == left, "one strength differs, and nothing else"
+    of_all, alone = ([float(claim.right["variant"][i].rpartition("_")[2]) for claim in ends]
+                     for i in (0, 1))  # fmt: skip
+    assert of_all == alone
+    weakest, strongest = of_all
     published = getattr(augment.PUBLISHED, strength)
     assert min(weakest, strongest) < published < max(weakest, strongest)
     # Decibels of signal over noise: the more, the less is added.
@@ -127,15 +136,21 @@ def test_only_what_the_abstracts_and_the_code_say_is_the_authors() -> None:
         ("published", "published+random_encoder", "pretraining_is_worth_it"),
         ("published+fine_tuned", "published", "fine_tuning_helps"),
         ("published+in_fold", "published+in_fold+only_noise", "many_beat_only_noise"),
+        ("published+in_fold", "published+only_time_warp", "many_beat_only_time_warp"),
         ("published+in_fold", "published+in_fold+snr_30", "noise_not_weakest"),
+        ("published+only_permutation", "published+only_permutation+pieces_40",
+         "permutation_not_strongest"),
     ],
-)
-@pytest.mark.parametrize(("better", "word"), [(True, "holds on"), (False, "does not hold on")])
-def test_a_direction_is_decided_by_its_two_variants(left, right, decides, better, word) -> None:
-    high, low = ((0.7, 0.8), (0.5, 0.6)) if better else ((0.5, 0.6), (0.7, 0.8))
-    found = words(rows_of(left, *high), rows_of(right, *low))
+)  # fmt: skip
+def test_a_direction_is_decided_by_its_two_variants(left, right, decides) -> None:
+    found = words(rows_of(left, 0.7, 0.8), rows_of(right, 0.5, 0.6))
     found.pop("across_people", None)
-    assert found == {decides: word}
+    assert found == {decides: "holds on"}
+
+
+def test_supervision_may_win() -> None:
+    found = words(rows_of("published", 0.5, 0.6), rows_of(SUPERVISED, 0.7, 0.8))
+    assert found["beats_supervised"] == "does not hold on"
 
 
 def test_heart_rate_variability_and_chance_are_beaten_or_not() -> None:
