@@ -154,7 +154,8 @@ LEAKS = {
 def test_an_honest_protocol_may_not_leak_what_it_claims(protocol, leak) -> None:
     found, matters_to, words = LEAKS[leak]
     report = Audit(**(vars(CLEAN) | {leak: found}))
-    if protocol.generalises_to in matters_to:
+    allowed = leak == "pretrained_subjects" and protocol.transductive
+    if protocol.generalises_to in matters_to and not allowed:
         with pytest.raises(AuditError) as error:
             require(report, protocol, 3)
         assert words in str(error.value)

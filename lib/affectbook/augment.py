@@ -134,8 +134,8 @@ def warped_lengths(n_times: int, pieces: int, stretch: float) -> tuple[int, int,
 
 
 def _stretched(pieces: int) -> int:
-    """Return how many pieces are stretched: 5 of 9."""
-    return pieces // 2 + 1
+    """Return how many pieces are stretched: 5 of 9, and half of an even number."""
+    return (pieces + 1) // 2
 
 
 def draw_warps(
@@ -154,7 +154,7 @@ def draw_warps(
 
 
 def warp(x: Tensor, pieces: int, stretch: float, generator: torch.Generator) -> Tensor:
-    """Stretch more than half of the pieces, squeeze the others, and crop at a random start.
+    """Stretch half of the pieces, and the odd one, squeeze the others, and crop at a random start.
 
     Which pieces are stretched is drawn for each window. Within a piece samples are interpolated
     linearly; what does not fill a piece at the end of the window is left out.

@@ -151,7 +151,7 @@ def placebo_table(coins: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def _order(protocol: str, model: str) -> tuple[bool, str, str]:
     """Sort what leaks behind what does not."""
-    return protocols.leaky(protocol), protocol, model
+    return protocols.leaky(protocol.strip("`")), protocol, model
 
 
 def _draw_placebo(scores: pd.DataFrame, dataset: str) -> figures.Drawn:

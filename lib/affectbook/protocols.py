@@ -236,8 +236,8 @@ def get(name: str, **options: float) -> Protocol:
 
 def leaky(name: str) -> bool:
     """Return whether a protocol is shown in red: a published one, or a transductive one."""
-    protocol = get(name)
-    return protocol.as_published or protocol.transductive
+    protocol = PROTOCOLS.get(name)
+    return protocol is not None and (protocol.as_published or protocol.transductive)
 
 
 def takes(name: str, option: str) -> bool:

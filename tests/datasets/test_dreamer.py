@@ -216,8 +216,8 @@ def test_the_first_rule_of_each_target_is_that_of_the_published_code():
     for rule in dreamer.CARD.label_rules:
         first.setdefault(rule.target, rule.name)
     assert first == {"valence": "valence >= 3", "arousal": "arousal >= 3",
-                     "quadrant": "quadrants >= 3"}  # fmt: skip
-    assert len(RULES) == len(dreamer.CARD.label_rules) == 12
+                     "dominance": "dominance >= 3", "quadrant": "quadrants >= 3"}  # fmt: skip
+    assert len(RULES) == len(dreamer.CARD.label_rules) == 17
 
 
 @pytest.mark.parametrize("target", ["valence", "arousal"])
