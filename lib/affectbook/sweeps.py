@@ -279,7 +279,9 @@ def _loaded(setting: Setting) -> Data:
 def _resolved(paper: str, setting: Setting) -> list[object]:
     """Return what the paper's own file says of a variant: the file itself is not hashed."""
     module = papers.get(paper)
-    return [one(setting.variant) for one in (module.network_options, module.training_options)]
+    told = [one(setting.variant) for one in (module.network_options, module.training_options)]
+    weights = getattr(module, "weights_of", lambda _: ())(setting)
+    return [*told, list(weights)] if weights else told
 
 
 def computing_code(root: Path, paper: str, cell: Cell) -> list[Path]:

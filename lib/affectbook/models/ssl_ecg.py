@@ -118,6 +118,11 @@ class TransformationRecognition(nn.Module):
         One head with a softmax over the versions in place of one sigmoid each.
     **encoder
         Passed on to `Encoder`.
+
+    Raises
+    ------
+    ParameterError
+        If a task or a choice of the encoder is unknown, or there is no task.
     """
 
     def __init__(
@@ -130,6 +135,9 @@ class TransformationRecognition(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+        if not self.tasks or not set(self.tasks) <= set(NAMES):
+            found = ", ".join(map(repr, self.tasks)) or "no task"
+            raise ParameterError(f"no heads for {found}; there are {', '.join(NAMES)}")
         self.encoder = Encoder(n_chans, **encoder)
         n_heads, n_logits = (1, len(self.tasks)) if single_head else (len(self.tasks), 1)
         width = self.encoder.n_features

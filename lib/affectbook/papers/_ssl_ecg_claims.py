@@ -8,13 +8,12 @@ every number is "not found". What others report of re-runs is not the authors' a
 from __future__ import annotations
 
 from affectbook.claims import CHANCE, Claim
+from affectbook.papers._ssl_ecg_variants import TASKS
 
 # One lead of the sets that have two; which one the papers take was not found.
 ONE_LEAD = {
     "amigos": "amigos:ECG-right", "dreamer": "dreamer:ECG1", "wesad": "wesad", "swell": "swell",
 }  # fmt: skip
-# As augment.NAMES has them, which needs torch; the original alone is no task.
-TASKS = ("noise", "scaling", "negation", "inversion", "permutation", "time_warp")
 # Variants with the weakest and the strongest change of signals; the published one lies between.
 EXTREMES = {
     "noise": ("snr_30", "snr_2"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from affectbook.augment import NAMES
-from affectbook.papers._ssl_ecg_variants import DIFFICULTY
+from affectbook.papers._ssl_ecg_variants import DIFFICULTY, TASKS
 from affectbook.scales import Cell, cells
 
 _EEGMAT = {"dataset": "eegmat", "tier": "open"}
@@ -111,7 +110,9 @@ def _ablations() -> Iterator[Cell]:
 def _difficulty() -> Iterator[Cell]:
     """Yield one transformation at a time, at the published and at other strengths, on eegmat."""
     own = _EEGMAT | {"scale": "difficulty"}
-    for name in NAMES[1:]:
+    yield Cell("references", own, {"names": _REFERENCES[:2]})
+    yield Cell("network", own | {"variant": "published+random_encoder"})
+    for name in TASKS:
         yield Cell("pretext", own | {"variant": f"published+only_{name}"})
     for name in DIFFICULTY:
         task = _OF[name.rpartition("_")[0]]

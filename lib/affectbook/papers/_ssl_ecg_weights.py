@@ -72,7 +72,9 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        f"ssl_ecg_{pretext}_without_{left_out}": Recipe(pretext, (kept, "plain"), left_out, **_SIZES[pretext])
+        f"ssl_ecg_{pretext}_without_{left_out}": Recipe(
+            pretext, (kept, "plain"), left_out, **_SIZES[pretext]
+        )
         for pretext in _PRETEXTS
         for left_out, kept in (("eegmat", "drivedb"), ("drivedb", "eegmat"))
     }

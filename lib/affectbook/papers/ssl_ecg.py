@@ -19,6 +19,7 @@ from affectbook.errors import ParameterError
 from affectbook.experiments import Data, Setting
 from affectbook.papers._setting import param, resolved
 from affectbook.papers._ssl_ecg_claims import PUBLISHED_CLAIMS
+from affectbook.papers._ssl_ecg_released import RELEASED, released_for
 from affectbook.papers._ssl_ecg_sweeps import SWEEPS
 from affectbook.papers._ssl_ecg_variants import (
     HEADS,
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
 
     from affectbook.encoders import PretrainedEncoder
 
-__all__ = ["PUBLISHED_CLAIMS", "SWEEPS", "VARIANTS", "WHOLE", "network_options", "training_options"]
+__all__ = [
+    "PUBLISHED_CLAIMS", "RELEASED", "SWEEPS", "VARIANTS", "WHOLE", "network_options",
+    "training_options",
+]  # fmt: skip
 
 TITLE = "Self-supervised ECG"
 NETWORK = "affectbook.models.ssl_ecg"
-USES = (
-    "affectbook.encoders", "affectbook.models.pretexts",
-    "affectbook.papers._ssl_ecg_released",
-)  # fmt: skip
+USES = ("affectbook.encoders", "affectbook.models.pretexts")
 HEADLINE = (
     "Recognising transformations teaches a network about emotions, better than labels alone. Our "
     "test: is it better than the same network trained from scratch on new people?"
@@ -223,7 +224,7 @@ def build(setting: Setting, data: Data, variant: str | None = None) -> BaseEstim
 
     variant = variant or setting.variant
     network, training = network_options(variant), training_options(variant)
-    name = setting.dataset.split(":")[0].split()[0]
+    name = _set_of(setting)
     decay, dropout = _THREE_LAYERS.get(name, (0.0, None))
     head = network.get("head", "dense_512x3" if name in _THREE_LAYERS else "dense_512x2")
     finetune = network.get("finetune", False)
@@ -255,25 +256,41 @@ def build(setting: Setting, data: Data, variant: str | None = None) -> BaseEstim
     )
 
 
+def weights_of(setting: Setting, variant: str | None = None) -> tuple[str, ...]:
+    """Return name and SHA-256 of the released weights that a setting uses; nothing if it uses none.
+
+    Sweeps have them in their keys: other weights, other scores.
+    """
+    variant = variant or setting.variant
+    pretext = network_options(variant).get("pretext", "transformations")
+    training = training_options(variant)
+    if pretext in ("none", "random") or training.get("source"):
+        return ()
+    name = training.get("weights") or released_for(pretext, _set_of(setting))
+    return name, RELEASED.get(name, "")
+
+
+def _set_of(setting: Setting) -> str:
+    """Return the data set of a setting without its lead and whatever else stands behind it."""
+    return setting.dataset.split(":")[0].split()[0]
+
+
 def _encoder(setting: Setting, data: Data, variant: str) -> PretrainedEncoder | None:
     """Return the unfitted encoder of a variant; None if it is trained from scratch."""
     from affectbook.encoders import RANDOM, PretrainedEncoder
-    from affectbook.papers._ssl_ecg_released import RELEASED, released_for
 
     network, training = network_options(variant), training_options(variant)
     pretext = network.get("pretext", "transformations")
     if pretext == "none":
         return None
-    dataset = setting.dataset.split(":")[0].split()[0]
-    source = RANDOM if pretext == "random" else training.get("source", "")
-    source = source or training.get("weights") or released_for(pretext, dataset)
+    source, sha256 = weights_of(setting, variant) or (training.get("source", RANDOM), None)
     return PretrainedEncoder(
-        source,
-        sha256=RELEASED.get(source),
+        RANDOM if pretext == "random" else source,
+        sha256=sha256 or None,
         pretext=pretext_of(variant),
         options=tuple(_encoder_options(network).items()),
         n_blocks=network.get("n_blocks", 3),
-        dataset=dataset,
+        dataset=_set_of(setting),
         tier=setting.tier,
         sfreq=data.sfreq,
         epochs=setting.epochs,
