@@ -27,10 +27,12 @@ from affectbook.papers._ssl_ecg_variants import VARIANTS
 _PRETEXTS = {"transformations": Transformations, "contrastive": Contrastive}
 _ENCODER = ("activation", "batch_norm", "pooling")
 _WATCHED = 64
-# Seven versions of a window take three times as long as two views.
+# Seven versions of a window take three times as long as two views; eegmat has 36 people, drivedb 3.
 _SIZES = {
-    "transformations": {"per_subject": 40, "batch_size": 8},
-    "contrastive": {"per_subject": 120, "batch_size": 16},
+    ("transformations", "drivedb"): {"per_subject": 40, "batch_size": 8},
+    ("transformations", "eegmat"): {"per_subject": 8, "batch_size": 8},
+    ("contrastive", "drivedb"): {"per_subject": 120, "batch_size": 16},
+    ("contrastive", "eegmat"): {"per_subject": 120, "batch_size": 16},
 }
 
 
@@ -73,17 +75,17 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         f"ssl_ecg_{pretext}_without_{left_out}": Recipe(
-            pretext, (kept, "plain"), left_out, **_SIZES[pretext]
+            pretext, (kept, "plain"), left_out, **_SIZES[pretext, kept]
         )
         for pretext in _PRETEXTS
         for left_out, kept in (("eegmat", "drivedb"), ("drivedb", "eegmat"))
     }
     | {
         "ssl_ecg_transformations_drivedb_only": Recipe(
-            "transformations", ("drivedb",), "eegmat", **_SIZES["transformations"]
+            "transformations", ("drivedb",), "eegmat", **_SIZES["transformations", "drivedb"]
         ),
         "ssl_ecg_transformations_plain_only": Recipe(
-            "transformations", ("plain",), "eegmat", **_SIZES["transformations"]
+            "transformations", ("plain",), "eegmat", **_SIZES["transformations", "drivedb"]
         ),
     }
 )
