@@ -170,7 +170,10 @@ def released(name: str, sha256: str | None = None) -> tuple[Encoder, dict[str, o
         raise CheckpointError(f"{path}: no such weights; there are {known or 'none'}")
     if sha256 is not None:
         checkpoint.load_state(path, sha256=sha256)
-    encoder = Encoder(**checkpoint.constructor_of(path))
+    built = checkpoint.read_card(path)["constructor"]
+    if built is None:
+        raise CheckpointError(f"{path}: its card does not say how the encoder is built")
+    encoder = Encoder(**built)
     return encoder, checkpoint.load(encoder, path)
 
 

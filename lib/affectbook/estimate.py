@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -119,7 +120,10 @@ def of(
         return Estimate(round(statistics.fmean(sizes)), len(splits), None, trainings)
     few = splits[0][0][: estimator.batch_size]
     step, look = _timed(estimator, data.X[few], data.y[few])
-    share = _share_fitted(protocol, data, [train for train, _ in splits[:_LOOKED_AT]], setting.seed)
+    share = 1.0
+    if _chooses(estimator):
+        looked_at = [train for train, _ in splits[:_LOOKED_AT]]
+        share = _share_fitted(protocol, data, looked_at, setting.seed)
 
     def batches(n_windows: float) -> int:
         return math.ceil(round(n_windows, 6) / estimator.batch_size)
@@ -128,6 +132,7 @@ def of(
     for train, test in splits:
         epoch += step * batches(share * len(train)) + look * batches((1 - share) * len(train))
         once += look * batches(len(test))
+    once += _before(estimator, data, few, sizes)
     return Estimate(
         n_windows=round(share * statistics.fmean(sizes)),
         n_folds=len(splits),
@@ -227,12 +232,38 @@ def _timed(estimator: WindowNet, X: np.ndarray, y: np.ndarray) -> tuple[float, f
         short = clone(estimator).set_params(
             max_epochs=1 + steps, callbacks=[Clock()], verbose=0, progress=False, patience=None
         )
-        short.fit(X, y, valid=(X, y))
+        short.fit(X, y, **({"valid": (X, y)} if _chooses(estimator) else {}))
         # The first batch is warmer than none: libraries load, kernels are chosen.
-        step, look = (statistics.median(spent[training][1:]) for training in (True, False))
+        step = statistics.median(spent[True][1:])
+        look = statistics.median(spent[False][1:]) if _chooses(estimator) else 0.0
         if step > _SHORT_S:
             break
     return step, look
+
+
+def _before(
+    estimator: WindowNet, data: Data, few: np.ndarray, sizes: Sequence[int]
+) -> float:
+    """Return the seconds that a pretrained encoder takes: its pretraining, and its features."""
+    from affectbook.encoders import FOLD, TRANSDUCTIVE
+
+    encoder = getattr(estimator, "encoder", None)
+    if encoder is None:
+        return 0.0
+    X, batches = data.X[few[: encoder.batch_size]], 0
+    if encoder.source in (FOLD, TRANSDUCTIVE):
+        batches = sum(math.ceil(size / encoder.batch_size) for size in sizes) * encoder.epochs
+    started = perf_counter()
+    short = clone(encoder).set_params(epochs=1).fit(np.asarray(X, np.float32))
+    begun = perf_counter()
+    short.transform(X)
+    each = (perf_counter() - begun) / len(X)
+    return (begun - started) * max(1, batches) + (0 if estimator.finetune else each * len(data.X))
+
+
+def _chooses(estimator: BaseEstimator) -> bool:
+    """Return whether an estimator holds windows back, to choose by."""
+    return "valid" in inspect.signature(estimator.fit).parameters
 
 
 def _share_fitted(

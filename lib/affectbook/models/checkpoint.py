@@ -150,18 +150,15 @@ def load(module: nn.Module, path: Path) -> dict[str, object]:
     return card
 
 
-def constructor_of(path: Path) -> dict[str, object]:
-    """Return what the class of the network was called with, from the card of its weights.
+def read_card(path: Path) -> dict[str, object]:
+    """Return the card of weights, without the weights: what `load` returns.
 
     Raises
     ------
     CheckpointError
-        If the card is missing or damaged, or does not say.
+        If the card is missing or damaged.
     """
-    found = _read_card(card_of(Path(path)))["constructor"]
-    if found is None:
-        raise _refused(path, "its card does not say how the network is built")
-    return found
+    return _read_card(card_of(Path(path)))
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
