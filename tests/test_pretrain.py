@@ -265,7 +265,7 @@ def test_weights_lie_where_their_name_says(project) -> None:
 def test_what_was_kept_comes_back_with_its_card(project) -> None:
     network = fresh()
     path = kept(network, np.array([*SUBJECTS[::-1], SUBJECTS[0]]))
-    again = Tiny(**checkpoint.constructor_of(path))
+    again = Tiny(**checkpoint.read_card(path)["constructor"])
     card = checkpoint.load(again, path)
     assert weights(again) == weights(network)
     assert card["made_by"]["subjects"] == sorted(SUBJECTS)
