@@ -240,6 +240,32 @@ def test_a_step_of_ms_imamba_is_held_against_windows_one_by_one(results: Path) -
     assert "window by window | at least 3 x | 2.5 x | no" in found["bench_goals.md"]
 
 
+def test_transformations_are_held_against_a_loop_over_windows(results: Path) -> None:
+    shape = {"bench": "transformations", "batch": 128, "samples": 2560, "pass": "step"}
+    rows = [
+        row(**shape, version=version, candidate=name, ratio=ratio)
+        for version, times in (("all seven", 19.0), ("noise", 4.0))
+        for name, ratio in (("ours", 1.0), (benchmarks.IN_NUMPY, times))
+    ]
+    pd.DataFrame(rows).drop(columns="length").to_csv(results / "transformations.csv", index=False)
+    found = fragments(results.parent)
+    line = "| noise x 128 x 2560 | step | NumPy, window by window | 4.0 x |"
+    assert line in found["bench_transformations.md"]
+    assert "NumPy, window by window | at least 20 x | 19 x | no" in found["bench_goals.md"]
+
+
+def test_a_loop_over_windows_makes_the_same_versions() -> None:
+    module = script("transformations")
+    cases = module.cases(quick=True)
+    assert [case.shape["version"] for case in cases] == ["all seven", *module.ONE]
+    for case in cases:
+        ways = harness._build(case)
+        assert list(ways) == ["ours", benchmarks.IN_NUMPY]
+        harness.check(ways, case.tolerance)
+        for way in ways.values():
+            way.run("step")
+
+
 def test_a_gpu_has_its_column(results: Path) -> None:
     gpu = {"device": "cuda", "gpu": "a card"}
     rows = [row(), row(candidate="x", ratio=2.0), row(**gpu), row(**gpu, candidate="x", ratio=3.0)]

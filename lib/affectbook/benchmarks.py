@@ -21,6 +21,7 @@ OURS = "ours"
 TRANSFORMERS = "transformers, chunk 64"
 LOOP = "transformers, loop"
 WINDOW_BY_WINDOW = "transformers, window by window"
+IN_NUMPY = "NumPy, window by window"
 BOTH = "forward+backward"
 MALLOC = {"default": "default malloc", "reuse": "malloc keeps memory"}
 NOT_RUN = "*not run*"
@@ -30,6 +31,7 @@ SHAPES = {
     "mamba": ["batch", "channels", "length"],
     "hcmnet_step": ["batch", "samples"],
     "ms_imamba_step": ["batch", "channels", "samples"],
+    "transformations": ["version", "batch", "samples"],
     "growth": ["layer", "vary", "batch", "length", "states"],
     "recordings": ["file_mb"],
     "runs": ["what"],
@@ -372,6 +374,9 @@ def _goals() -> Iterator[Goal]:
     yield Goal("ms_imamba_step",
                f"training step of MS-iMamba, 128 windows of 4 x 128, {theirs}, window by window",
                beside(WINDOW_BY_WINDOW, **shape), 3)  # fmt: skip
+    shape = {"pass": "step", "version": "all seven", "batch": 128, "samples": 2560}
+    yield Goal("transformations", f"seven versions of 128 windows of 2560, beside {IN_NUMPY}",
+               beside(IN_NUMPY, **shape), 20)  # fmt: skip
     subject = "one WESAD subject, file to windows of 5 s, "
     for what, candidate, over, most, unit in (
         (subject + "CPU time", OURS, "", 2, " s"),
