@@ -22,7 +22,7 @@ LAYERS = (
     {"obtain", "again"},
     {"results", "claims"},
     {"experiments", "summary", "personalise", "probes", "transfer", "chosen_periods",
-     "pretext_scores"},
+     "pretext_scores", "transformation_probe"},
     {"figures"},
     {"ablations", "wearable", "efficiency", "grid_figures"},
     {"papers", "analyses"},
