@@ -37,6 +37,13 @@ _NAMES = {
     "itransformer": "iTransformer",
     "timesnet": "TimesNet",
     "tcn": "TCN",
+    "ssl_ecg": "self-supervised ECG",
+    "ssl_ecg:published": "transformations, frozen",
+    "ssl_ecg:published+fine_tuned": "transformations, fine-tuned",
+    "ssl_ecg:published+contrastive": "contrastive, fine-tuned",
+    "ssl_ecg:published+contrastive+frozen": "contrastive, frozen",
+    "ssl_ecg:published+random_encoder": "random encoder, frozen",
+    "ssl_ecg:published+from_scratch": "from scratch, with labels",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",
     "leave_one_subject_out": "a new subject\n(leave_one_subject_out)",
     "group_kfold_subject_transductive": "new subjects, transductive\n"
