@@ -13,7 +13,8 @@ from affectbook.windows import trial_ids
 
 # Of each paper the effect of its live run, and what its network has to beat there. MS-iMamba was at
 # 0.80, 0.84 and 0.77 on the twins of seeds 0, 1 and 2; asked is the first.
-LIVE = {"hcmnet": (1.0, 0.8), "ms_imamba": (3.0, 0.75)}
+# The frozen encoder of self-supervised ECG was at 0.80 with seed 0.
+LIVE = {"hcmnet": (1.0, 0.8), "ms_imamba": (3.0, 0.75), "ssl_ecg": (3.0, 0.7)}
 
 
 def across_subjects(name: str, effect: float) -> tuple[float, float, float]:

@@ -15,12 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
 from affectbook import pretrain, unlabelled
 from affectbook.errors import ParameterError
+from affectbook.models import checkpoint
 from affectbook.models.pretexts import Contrastive, Transformations
 from affectbook.papers._ssl_ecg_variants import VARIANTS
 
@@ -105,6 +107,7 @@ def make(name: str) -> Path:
         raise ParameterError(f"no recipe for weights {name!r}; there are {', '.join(RECIPES)}")
     recipe, started = RECIPES[name], time.monotonic()
     seconds, sfreq = 10.0, 256.0
+    print(f"{name}: reading {', '.join(recipe.corpora)}; {recipe.watched} is watched", flush=True)
     X, subjects = unlabelled.windows(
         recipe.corpora, seconds=seconds, sfreq=sfreq, per_subject=recipe.per_subject
     )
@@ -130,6 +133,33 @@ def make(name: str) -> Path:
         network.encoder, pretrain.path_of(name), constructor={"n_chans": 1, **recipe.encoder},
         subjects=list(subjects), history=history, made_by=made_by,
     )  # fmt: skip
+
+
+def table() -> pd.DataFrame:
+    """Return what each recipe makes: weights, pretrained on, windows, epochs, minutes, size.
+
+    Of weights that are here, the card tells windows and minutes (of training, on one core).
+
+    Raises
+    ------
+    CheckpointError
+        If a card is missing or damaged.
+    """
+    rows = []
+    for name, recipe in RECIPES.items():
+        path = pretrain.path_of(name)
+        windows, minutes, size = f"up to {recipe.per_subject} of a subject", "", "not here"
+        if path.is_file():
+            made_by = checkpoint.read_card(path)["made_by"]
+            windows = f"{made_by['windows']['number']} of {len(made_by['subjects'])} subjects"
+            minutes, size = f"{made_by['minutes']:.0f}", f"{path.stat().st_size / 1e6:.1f} MB"
+        rows.append(
+            {
+                "weights": name, "pretrained on": ", ".join(recipe.corpora), "windows": windows,
+                "epochs": recipe.epochs, "minutes": minutes, "size": size,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _started(pretext: BaseEstimator, recipe: Recipe) -> nn.Module:

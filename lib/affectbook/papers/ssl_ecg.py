@@ -32,6 +32,7 @@ from affectbook.papers._ssl_ecg_variants import (
 from affectbook.scales import Scale
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sklearn.base import BaseEstimator
 
     from affectbook.encoders import PretrainedEncoder
@@ -160,7 +161,7 @@ class Params:
     )
     allow_missing: str = param("", "subjects to do without, such as S07,S09")
     effect: float = param(
-        1.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
+        3.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
     )
     fingerprint: float = param(
         1.0, "simulated only: how recognisable subjects and trials are", low=0.0, high=3.0
@@ -303,6 +304,28 @@ def _encoder(setting: Setting, data: Data, variant: str) -> PretrainedEncoder | 
 def _encoder_options(network: dict[str, object]) -> dict[str, object]:
     """Return what a variant changes in the encoder itself."""
     return {key: network[key] for key in ("activation", "batch_norm", "pooling") if key in network}
+
+
+def weights() -> pd.DataFrame:
+    """Return the weights that `pretrain` makes, and of what: a row each."""
+    from affectbook.papers import _ssl_ecg_weights
+
+    return _ssl_ecg_weights.table()
+
+
+def pretrain(name: str) -> Path:
+    """Make released weights by their recipe, and return where they lie.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such recipe.
+    DataNotFoundError
+        If recordings that they are made of are not there.
+    """
+    from affectbook.papers import _ssl_ecg_weights
+
+    return _ssl_ecg_weights.make(name)
 
 
 def pretext_of(variant: str) -> BaseEstimator:
