@@ -270,10 +270,11 @@ def head_scores(rows: pd.DataFrame) -> pd.DataFrame:
     table = own.pivot_table("value", keys, "metric", sort=False).reindex(columns=[*MEASURES])
     seeds = own.groupby(keys)["seed"].nunique().rename("n_seeds")
     table = table.join(seeds).reset_index().rename_axis(columns=None)
-    places = {name: place for place, name in enumerate(VERSIONS)}
+    arms = list(own[arm].drop_duplicates().itertuples(index=False, name=None))
+    places = [[*VERSIONS].index(one) if one in VERSIONS else len(VERSIONS) for one in table["head"]]
     order = pd.DataFrame({
-        "arm": table.groupby(arm, sort=False).ngroup(),
-        "head": table["head"].map(places).fillna(len(places)),
+        "arm": [arms.index(one) for one in table[arm].itertuples(index=False, name=None)],
+        "head": places,
     })  # fmt: skip
     return table.loc[order.sort_values(["arm", "head"], kind="stable").index].reset_index(drop=True)
 
