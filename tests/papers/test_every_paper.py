@@ -17,11 +17,23 @@ from affectbook import claims, datasets, papers, params, protocols, results
 from affectbook.datasets import _registry
 from affectbook.errors import ParameterError
 from affectbook.experiments import Data, Setting, rule_of
+from affectbook.models.network import WindowNet
 from affectbook.scales import Scale
 
 SFREQ, LONGEST = 128.0, 2.0
-# Parameters that become a part of the setting's `dataset`, and of its `variant`.
-IN_DATASET, IN_VARIANT = {"allow_missing", "channels"}, {"embedding", "periods"}
+# Parameters that become a part of the setting's `dataset`, and of its `variant`; a budget of labels
+# is handed to the protocol by the notebook, and is told after the variant in score rows.
+IN_DATASET = {"allow_missing", "channels"}
+IN_VARIANT = {"embedding", "periods", "pretext", "head", "finetune", "pretraining"}
+NOT_IN_SETTING = IN_DATASET | IN_VARIANT | {"label_budget"}
+# A variant that is trained on these windows alone, for as long as the setting says, where the first
+# one takes weights that were released. Nothing is selected there.
+TRAINED = {"ssl_ecg": "published+from_scratch"}
+# Variants that say by name what the first one does by default, on the default data.
+SAME = {"ssl_ecg": {"frozen", "head_dense_512x3"}}
+# What stands after a variant in score rows: what a network was calibrated with, and a share of what
+# it could have been trained on.
+AFTER_VARIANT = r"(\+\d+_(windows|steps)|\+[0-9.]+_of_(subjects|trials))+$"
 every = pytest.mark.parametrize("name", papers.names())
 # Analyses that split the windows of a new subject once more.
 BESIDE = (
@@ -65,13 +77,33 @@ def names_of(paper: ModuleType) -> set[str]:
     return {field.name for field in fields(paper.Params)}
 
 
+def allowed_of(paper: ModuleType, name: str) -> tuple[str, ...]:
+    """Return the values that a parameter may have."""
+    return {field.name: field for field in fields(paper.Params)}[name].metadata["choices"]
+
+
+def built(paper: ModuleType, setting: Setting, data: Data, variant: str) -> WindowNet:
+    """Return the untrained network of a variant; pretrained weights would come with a fit."""
+    net = paper.build(setting, data, variant)
+    net.fitted_encoder_ = None
+    return net.initialize()
+
+
+def shown(net: WindowNet, n_windows: int) -> torch.Tensor:
+    """Return noise in the shape that the network takes: windows, or features of them."""
+    shape = net.get_params_for("module")
+    noise = np.random.default_rng(0).standard_normal((n_windows, shape["n_chans"],
+                                                      shape["n_times"]))  # fmt: skip
+    return torch.as_tensor(noise, dtype=torch.float32)
+
+
 @pytest.fixture
 def variants(paper: ModuleType) -> list[str]:
     return [*paper.VARIANTS, "+".join(list(paper.VARIANTS)[:2])]
 
 
 def test_there_is_a_paper() -> None:
-    assert {"hcmnet", "ms_imamba"} <= set(papers.names())
+    assert {"hcmnet", "ms_imamba", "ssl_ecg"} <= set(papers.names())
     assert papers.names() == tuple(sorted(papers.names()))
 
 
@@ -98,7 +130,7 @@ def test_parameters_have_a_default_and_a_meaning(paper) -> None:
     assert all(field.metadata.get("help") for field in fields(paper.Params))
     names = names_of(paper)
     assert {"dataset", "tier", "protocol", "variant", "scale", "seed", "device"} <= names
-    assert names <= {field.name for field in fields(Setting)} | IN_DATASET | IN_VARIANT
+    assert names <= {field.name for field in fields(Setting)} | NOT_IN_SETTING
     with pytest.raises(FrozenInstanceError):
         parsed.seed = 1
 
@@ -125,10 +157,10 @@ def test_a_setting_takes_what_is_not_given_from_its_scale(name, paper, scale) ->
             assert getattr(chosen, field.name) == getattr(preset, field.name)
     for field in fields(paper.Params):
         given = getattr(paper.Params(scale=scale), field.name)
-        if given is None or field.name in IN_DATASET | IN_VARIANT:
+        if given is None or field.name in NOT_IN_SETTING:
             continue
         found = getattr(chosen, field.name)
-        if field.name == "dataset" and "channels" in names_of(paper):
+        if field.name == "dataset" and ":" not in given:
             found = _registry.parse(found).name
         assert found == given
 
@@ -144,10 +176,12 @@ def test_what_is_given_replaces_the_scale(paper) -> None:
 def test_subjects_to_do_without_become_part_of_the_name_of_the_data(paper) -> None:
     name = _registry.parse(paper.Params().dataset).name
     channel, one, two = datasets.card(name).channels[0], *datasets.card(name).subjects[-2:]
-    one_channel = {"dataset": name, "channels": channel}
-    if "channels" not in names_of(paper):
-        one_channel = {"dataset": f"{name}:{channel}"}
-    for given in ({"dataset": name}, one_channel):
+    ways = [{"dataset": name}]
+    if "channels" in names_of(paper):
+        ways.append({"dataset": name, "channels": channel})
+    elif f"{name}:{channel}" in allowed_of(paper, "dataset"):
+        ways.append({"dataset": f"{name}:{channel}"})
+    for given in ways:
         whole = paper.setting(paper.Params(**given)).dataset
         for allowed in (f"{one}, {two}", f"{one},{two}"):
             chosen = paper.setting(paper.Params(**given, allow_missing=allowed))
@@ -189,8 +223,7 @@ def test_claims_name_variants_and_label_rules_that_exist(paper) -> None:
         # Reference models that train on everything have no variant: theirs is "".
         for wanted in filter(None, [side.get("variant") for side in sides]):
             for variant in (wanted,) if isinstance(wanted, str) else wanted:
-                # What a network was calibrated with stands after its variant.
-                paper.network_options(re.sub(r"(\+\d+_(windows|steps))+$", "", variant))
+                paper.network_options(re.sub(AFTER_VARIANT, "", variant))
         if claim.dataset:
             rules = {rule.name for rule in datasets.card(claim.dataset).label_rules}
             assert claim.label_rule in rules
@@ -206,33 +239,39 @@ def test_without_real_data_no_claim_is_decided(paper) -> None:
 @every
 def test_every_variant_builds_and_answers(setting, data, paper, variants) -> None:
     for variant in variants:
-        model = paper.build(setting, data, variant).initialize()
+        model = built(paper, setting, data, variant)
         with torch.no_grad():
-            logits = model.module_.eval()(torch.as_tensor(data.X[:2]))
+            logits = model.module_.eval()(shown(model, 2))
         assert logits.shape == (2, data.n_outputs) and logits.isfinite().all(), variant
 
 
 @every
-def test_variants_are_different_networks(setting, data, paper) -> None:
-    x = torch.as_tensor(data.X[:4])  # several, since what is chosen for a batch is one thing alone
-
+def test_variants_are_different_networks(name, setting, data, paper) -> None:
     def outline(variant: str) -> tuple:
         torch.manual_seed(0)
-        net = paper.build(setting, data, variant).initialize()
+        net = built(paper, setting, data, variant)
+        x = shown(net, 4)  # several, since what is chosen for a batch is one thing alone
         with torch.no_grad():
             answer = tuple(net.module_.eval()(x).flatten().tolist())
         trained = (str(net.scaler.get_params()), net.checkpoint, net.patience)
-        return sum(p.numel() for p in net.module_.parameters()), answer, trained
+        encoder = getattr(net, "encoder", None)
+        pretrained = "" if encoder is None else str(encoder.get_params())
+        n_weights = sum(p.numel() for p in net.module_.parameters())
+        return n_weights, answer, trained, pretrained
 
-    first = outline(base(paper))
+    first, same = outline(base(paper)), SAME.get(name, set())
     assert outline(base(paper)) == first, "nothing but the variant makes a difference"
-    assert len({outline(variant) for variant in paper.VARIANTS}) == len(paper.VARIANTS)
+    assert {variant for variant in paper.VARIANTS if outline(variant) == first} == same | {
+        base(paper)}  # fmt: skip
+    others = set(paper.VARIANTS) - same
+    assert len({outline(variant) for variant in others}) == len(others)
 
 
 @every
 def test_parts_of_a_variant_are_joined(paper) -> None:
     first, second = (name for name in list(paper.VARIANTS)[1:3])
-    both = paper.network_options(f"{first}+{second}")
+    name = f"{first}+{second}"
+    both = paper.network_options(name) | paper.training_options(name)
     assert both == paper.VARIANTS[first] | paper.VARIANTS[second]
 
 
@@ -249,16 +288,19 @@ def test_an_unknown_variant_is_answered_with_those_there_are(paper, wrong) -> No
 
 
 @every
-def test_the_estimator_is_the_setting(setting, data, paper) -> None:
-    model = paper.build(replace(setting, epochs=3, batch_size=5, patience=2, seed=11), data)
-    found = (model.max_epochs, model.batch_size, model.patience, model.seed)
-    assert found == (3, 5, 2, 11) and model.device == "cpu" and model.scaler is not None
+def test_the_estimator_is_the_setting(name, setting, data, paper) -> None:
+    chosen = replace(setting, epochs=3, batch_size=5, patience=2, seed=11)
+    model = paper.build(chosen, data, TRAINED.get(name, base(paper)))
+    assert (model.max_epochs, model.batch_size, model.seed) == (3, 5, 11)
+    assert model.patience == (None if name in TRAINED else 2)
+    assert model.device == "cpu" and model.scaler is not None
 
 
 @every
-def test_every_estimator_learns_and_answers(setting, data, paper) -> None:
+def test_every_estimator_learns_and_answers(name, setting, data, paper) -> None:
     everything: dict[str, Callable] = paper.reference_models(setting, data)
     assert "majority" in everything and "fingerprint" in everything
-    for who, model in (everything | {"network": paper.build(setting, data)}).items():
+    network = paper.build(setting, data, TRAINED.get(name, base(paper)))
+    for who, model in (everything | {"network": network}).items():
         predicted = model.fit(data.X, data.y).predict(data.X[:5])
         assert predicted.shape == (5,) and set(predicted) <= set(range(data.n_outputs)), who
