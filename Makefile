@@ -10,11 +10,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 # The address of PyTorch's CPU wheel index, as pytorch.org shows it: a build of torch without CUDA, 2 GB smaller.
 TORCH_INDEX ?=
-# What to run (make run, make sweep), what to keep (make record), which tests (make test) and measurements (make bench).
+# What to run (make run, make sweep) or pretrain, what to keep (make record), which tests (make test) and measurements (make bench).
 PAPER ?=
 SWEEP ?=
 GRID ?=
 SCHEDULER ?=
+WEIGHTS ?=
 ARGS ?=
 RUN ?=
 NAME ?=
@@ -31,15 +32,15 @@ BENCH_VENV := $(VENV)-bench
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help env book run sweep data check-data record confirm check-stale test test-slow faults bench lint notebooks strip lab clean
+.PHONY: help env book run sweep data check-data pretrain record confirm check-stale test test-slow faults bench lint notebooks strip lab clean
 
 help: ## list the targets
 	@echo "make <target>"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/\1\t\2/' \
 		| awk -F'\t' '{ printf "  %-11s %s\n", $$1, $$2 }'
 	@echo "Variables: PAPER, ARGS (run, sweep); GRID, SCHEDULER (sweep); SWEEP (sweep, record, confirm); RUN, NAME (record)"
-	@echo "           TESTS (test, test-slow, faults); BENCH, ARGS (bench)"
-	@echo "           DATASET (data, check-data); ARCHIVE (data); DATA (run, sweep, record, data, check-data); TORCH_INDEX, PYTHON, VENV (env)"
+	@echo "           WEIGHTS (pretrain); TESTS (test, test-slow, faults); BENCH, ARGS (bench)"
+	@echo "           DATASET (data, check-data); ARCHIVE (data); DATA (run, sweep, record, pretrain, data, check-data); TORCH_INDEX, PYTHON, VENV (env)"
 
 env: $(STAMP) ## make .venv with the pinned packages (TORCH_INDEX=<address> for a CPU build of torch)
 
@@ -66,7 +67,7 @@ sweep: $(STAMP) ## run a grid of parameters: make sweep PAPER=hcmnet GRID=grid.y
 
 # Handed over by the environment, where spaces and quotes in a path do no harm; relative to where make is called.
 ifneq ($(value DATA),)
-run sweep record confirm check-stale data check-data: export AFFECTBOOK_DATA := $(if $(filter /% ~%,$(firstword $(value DATA))),,$(CURDIR)/)$(value DATA)
+run sweep record confirm check-stale pretrain data check-data: export AFFECTBOOK_DATA := $(if $(filter /% ~%,$(firstword $(value DATA))),,$(CURDIR)/)$(value DATA)
 endif
 sweep: export GRID := $(value GRID)
 data: export AFFECTBOOK_ARCHIVE := $(value ARCHIVE)
@@ -76,6 +77,9 @@ data: $(STAMP) ## get a data set, or list them: make data DATASET=eegmat (ARCHIV
 
 check-data: $(STAMP) ## say whether a data set is complete: make check-data DATASET=wesad DATA=<folder>
 	@$(RUNS) check-data "$(DATASET)"
+
+pretrain: $(STAMP) ## make released weights again: make pretrain PAPER=ssl_ecg WEIGHTS=<name> (without WEIGHTS: lists them)
+	@$(RUNS) pretrain "$(PAPER)" $(if $(WEIGHTS),"$(WEIGHTS)")
 
 record: $(STAMP) ## keep scores: make record RUN=build/runs/hcmnet/<key> NAME=<name>, or PAPER=hcmnet SWEEP=ablations
 	@$(if $(SWEEP),$(RUNS) record-sweep "$(PAPER)" "$(SWEEP)",$(RUNS) record "$(RUN)" "$(NAME)")

@@ -65,6 +65,7 @@ COMMANDS = {
     "record": ("PAPER=hcmnet", "SWEEP=ablations"),
     "data": ("DATASET=eegmat",),
     "check-data": ("DATASET=eegmat",),
+    "pretrain": ("PAPER=ssl_ecg",),
 }
 FOLDERS = ("/data", "/Meine Daten, größer/it's $HOME", '/with "quotes"', "~/data", "~me/data")
 
@@ -95,6 +96,12 @@ def test_the_archive_comes_through_as_it_is(called, archive: str) -> None:
     assert called("data", "DATASET=wesad")[1:] == expected
     given = called("data", "DATASET=wesad", f"ARCHIVE={archive}")
     assert given[1:] == [*expected, "--archive", archive]
+
+
+def test_weights_are_made_by_name_or_listed(called) -> None:
+    expected = ["-m", "affectbook.runs", "pretrain", "ssl_ecg"]
+    assert called("pretrain", "PAPER=ssl_ecg")[1:] == expected
+    assert called("pretrain", "PAPER=ssl_ecg", "WEIGHTS=tiny")[1:] == [*expected, "tiny"]
 
 
 def test_fault_injections_have_a_target_of_their_own(called) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from affectbook import bookbuild, datasets, locks, running, runs
 from affectbook.bookbuild import BookFailed, execute_changed
 from affectbook.datasets import wesad
 from affectbook.errors import RunError
+from affectbook.papers import ssl_ecg
 from affectbook.scales import Cell
 
 
@@ -378,6 +380,63 @@ def test_an_archive_that_is_not_there_is_one_message(
     assert told.out == "" and told.err.count("\n") == 1 and "WESAD.zip" in told.err
 
 
+def test_weights_are_listed_with_what_goes_into_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runs.main(["pretrain", "ssl_ecg"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["weights", "pretrained", "on", "windows", "epochs", "minutes", "size"]
+    told = dict(line.split(maxsplit=1) for line in lines)
+    assert set(ssl_ecg.RELEASED) <= set(told)
+    line = r"drivedb, plain +\d+ of 19 subjects +10 +\d+ +1\.3 MB"
+    assert re.fullmatch(line, told["ssl_ecg_contrastive_without_eegmat"])
+    assert all(told[name].endswith(" MB") for name in ssl_ecg.RELEASED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "no paper ''; there are"), (["ssl_eeg"], "no paper 'ssl_eeg'"),
+        (["hcmnet"], "hcmnet has no weights that are pretrained: only ssl_ecg"),
+        (["hcmnet", "any"], "hcmnet has no weights"),
+        (["ssl_ecg", "nothing"], "no recipe for weights 'nothing'; there are ssl_ecg_"),
+    ],
+)  # fmt: skip
+def test_weights_that_cannot_be_made_are_one_message(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs.main(["pretrain", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(told) and said.err.count("\n") == 1 and said.out == ""
+
+
+def test_weights_end_with_their_place_and_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.safetensors"
+
+    def make(name: str) -> Path:
+        print("epoch 1")
+        path.write_text(name)
+        return path
+
+    monkeypatch.setattr(ssl_ecg, "pretrain", make)
+    monkeypatch.setattr(runs, "project_root", lambda: tmp_path)
+    found = hashlib.sha256(b"tiny").hexdigest()
+    shared = ["epoch 1", "Weights: tiny.safetensors", f"SHA-256: {found}"]
+    for released, then in (
+        ({"tiny": found}, ["These are the released weights, bit for bit."]),
+        ({"tiny": "0" * 64}, [f"Released: {'0' * 64}", "To use them", "To have the released"]),
+        ({}, ["Released: none of this name", "To use them"]),
+    ):
+        monkeypatch.setattr(ssl_ecg, "RELEASED", released)
+        assert runs.main(["pretrain", "ssl_ecg", "tiny"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:3] == shared and len(lines) == 3 + len(then)
+        assert all(line.startswith(one) for line, one in zip(lines[3:], then, strict=True))
+        if released.get("tiny") != found:
+            (table,) = re.findall(r"lib/affectbook/papers/\w+\.py", "\n".join(lines))
+            assert "RELEASED" in (ROOT / table).read_text()
+
+
 def test_an_interrupt_is_one_line_and_status_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,8 +448,10 @@ def test_an_interrupt_is_one_line_and_status_130(
     told = capsys.readouterr()
     assert told.err == "Interrupted; the same command goes on where it was.\n"
     monkeypatch.setattr("affectbook.obtain.check.check", interrupt)
-    assert runs.main(["check-data", "eegmat"]) == 130
-    assert capsys.readouterr().err == "Interrupted.\n"
+    monkeypatch.setattr(ssl_ecg, "pretrain", interrupt)
+    for command in (["check-data", "eegmat"], ["pretrain", "ssl_ecg", "tiny"]):
+        assert runs.main(command) == 130
+        assert capsys.readouterr().err == "Interrupted.\n"
 
 
 @pytest.mark.slow

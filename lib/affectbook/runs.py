@@ -15,7 +15,7 @@ from types import ModuleType
 from affectbook import bookbuild, keeping, papers, params, running
 from affectbook.errors import AffectbookError, ParameterError, RunError, shown
 from affectbook.execute import NotebookFailed
-from affectbook.files import project_root
+from affectbook.files import project_root, sha256
 
 _RESUMES = ("data", "sweep", "book", "run")
 
@@ -116,6 +116,28 @@ def _ask_for_cells(sweeps: ModuleType, paper: str, name: str, only: dict[str, st
         running.ask_licence(dataset, tier)
 
 
+def _pretrain(arguments: argparse.Namespace, root: Path) -> None:
+    """Make released weights again, and say whether they are those; without a name, list them."""
+    paper, name = papers.get(arguments.paper), arguments.name
+    if not hasattr(paper, "pretrain"):
+        able = ", ".join(one for one in papers.names() if hasattr(papers.get(one), "pretrain"))
+        raise ParameterError(f"{arguments.paper} has no weights that are pretrained: only {able}")
+    if not name:
+        print(paper.weights().to_string(index=False))
+        return
+    path = paper.pretrain(name)
+    found, known = sha256(path), paper.RELEASED.get(name)
+    print(f"Weights: {_short(path, root)}\nSHA-256: {found}")
+    if found == known:
+        print("These are the released weights, bit for bit.")
+        return
+    table = f"lib/affectbook/papers/_{arguments.paper}_released.py"
+    print(f"Released: {known or 'none of this name'}")
+    print(f"To use them, put this sum into {table}; scores of other weights have to be made again.")
+    if known:
+        print("To have the released ones back: git checkout results/weights. Runs refuse others.")
+
+
 def _do_data(arguments: argparse.Namespace) -> None:
     from affectbook import datasets
 
@@ -196,6 +218,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     keep = commands.add_parser("record", help="keep the scores of a run in the repository")
     keep.add_argument("run", type=Path, help="the folder of the run")
     keep.add_argument("name", help="the name to keep it under")
+    encoder = commands.add_parser("pretrain", help="make the released weights of a paper again")
+    encoder.add_argument("paper", nargs="?", default="", help="a module of affectbook.papers")
+    encoder.add_argument("name", nargs="?", default="", help="of the weights; none: list them")
     commands.add_parser("check-stale", help="say which recorded scores are older than their code")
     _add_data(commands)
     return parser.parse_args(argv)
@@ -226,6 +251,8 @@ def _do(arguments: argparse.Namespace) -> None:
         _do_sweep(arguments, root)
     elif arguments.command in ("data", "check-data"):
         _do_data(arguments)
+    elif arguments.command == "pretrain":
+        _pretrain(arguments, root)
     elif arguments.command == "record":
         print(f"Recorded: {_short(keeping.record_run(arguments.run, arguments.name), root)}")
     else:
