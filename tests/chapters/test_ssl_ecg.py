@@ -365,6 +365,15 @@ def test_the_curves_are_the_histories() -> None:
     assert found.lines[1].get_ydata()[0] == pytest.approx(1 / 127)
 
 
+def test_a_head_looks_the_same_whatever_is_drawn_before_it() -> None:
+    looks = []
+    for histories in (HISTORIES, dict(reversed(HISTORIES.items()))):
+        fig, _ = ssl_ecg.pretext_curves(histories)
+        looks.append({line.get_label(): (line.get_color(), line.get_marker())
+                      for ax in fig.axes for line in ax.lines})  # fmt: skip
+    assert looks[0] == looks[1] and {"original", "other view"} <= set(looks[0])
+
+
 def test_always_saying_yes_follows_how_many_versions_are_shown() -> None:
     def told(*heads: str) -> str:
         kept = ["epoch", "loss", *(f"f1 {head}" for head in heads)]

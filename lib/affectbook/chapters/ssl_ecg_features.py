@@ -42,7 +42,8 @@ def pretext_curves(
     if not histories:
         raise DataError("there are no histories of pretexts to draw")
     scores = {name: _scores(name, history) for name, history in histories.items()}
-    heads = list(dict.fromkeys(head for _, table in scores.values() for head in table))
+    heads = list(dict.fromkeys(head for wanted in _MEASURES for measure, table in scores.values()
+                               if measure == wanted for head in table))  # fmt: skip
     columns = min(2, len(scores))
     rows = -(-len(scores) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.2 + 2.9 * rows), squeeze=False,
