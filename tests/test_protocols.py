@@ -80,7 +80,8 @@ def test_a_few_windows_are_split_or_refused_in_one_message(name, drawn) -> None:
     try:
         folds = list(protocols.get(name).split(y, meta))
     except ProtocolError as error:
-        assert str(error).startswith(name.removesuffix("_transductive")) and len(str(error).splitlines()) == 1
+        assert str(error).startswith(name.removesuffix("_transductive"))
+        assert len(str(error).splitlines()) == 1
     else:
         assert folds
 
