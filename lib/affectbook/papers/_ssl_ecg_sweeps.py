@@ -59,10 +59,11 @@ def _drives() -> Iterator[Cell]:
     """Yield the same on drivedb: two drivers, rest, city and highway."""
     own = _DRIVEDB | {"scale": "drives"}
     splits = (_SUBJECT, _TRIAL, _SHUFFLED)
-    for placebo in (False, True):
-        yield from cells("references", own, {"protocol": splits, "seed": range(3)},
+    # The coins of seed 1 give all stretches of one driver the same side.
+    for placebo, seeds in ((False, (0, 1, 2)), (True, (0, 2, 3))):
+        yield from cells("references", own, {"protocol": splits, "seed": seeds},
                          names=_REFERENCES, placebo=placebo)  # fmt: skip
-        axes = {"protocol": splits, "variant": _FROZEN, "seed": range(3)}
+        axes = {"protocol": splits, "variant": _FROZEN, "seed": seeds}
         yield from cells("network", own, axes, placebo=placebo)
     for seed, variant, protocol in product(range(3), _TRAINED, (_SUBJECT, _SHUFFLED)):
         yield Cell("network", own | {"protocol": protocol, "variant": variant, "seed": seed})
