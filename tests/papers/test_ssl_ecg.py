@@ -143,6 +143,13 @@ def test_a_setting_of_licensed_recordings_needs_none_of_them(tmp_path, monkeypat
          "shuffled_windows_as_published does not allow"),
         ({"pretext": "none", "finetune": False}, "nothing to freeze; take -p pretext random"),
         ({"variant": "published+from_scratch+frozen"}, "nothing to freeze"),
+        ({"pretext": "random", "pretraining": "fold"}, "leave -p pretraining fold out"),
+        ({"pretext": "none", "pretraining": "transductive", "protocol": TRANSDUCTIVE},
+         "pretext none pretrains nothing"),
+        ({"variant": "published+block_1+fine_tuned"}, "features of a frozen encoder"),
+        ({"variant": "published+block_2", "pretext": "none"}, "features of a frozen encoder"),
+        ({"variant": "published+weights_plain", "pretext": "contrastive"}, "transformations"),
+        ({"variant": "published+one_softmax+only_noise"}, "nothing to tell apart"),
         ({"variant": "published+only_nose"}, "did you mean only_noise"),
         ({"dataset": "eegmat", "tier": "licensed"}, "ask for tier='open'"),
         ({"dataset": "wesad", "target": "valence"}, "wesad has no label_rule"),
@@ -291,7 +298,7 @@ def test_what_is_trained_elsewhere_uses_no_released_weights(part) -> None:
 
 def test_a_random_encoder_is_taken_from_no_file() -> None:
     assert built(pretext="random")["encoder__source"] == "random"
-    assert built(pretext="random", pretraining="fold")["encoder__source"] == "random"
+    assert built("published+random_encoder+relu")["encoder__source"] == "random"
 
 
 def test_weights_of_one_corpus_by_name() -> None:
@@ -318,8 +325,12 @@ def test_the_weights_that_lie_here_are_those_that_are_named() -> None:
         path = pretrain.path_of(name)
         assert files.sha256(path) == sha256, name
         card, recipe = checkpoint.read_card(path), _ssl_ecg_weights.RECIPES[name]
-        seen = {one.split("/")[0] for one in card["made_by"]["subjects"]}
+        subjects = [one.split("/") for one in card["made_by"]["subjects"]]
+        seen = {corpus for corpus, _, _ in subjects}
         assert seen == corpora(name) and recipe.watched not in seen
+        for corpus, tier, subject in subjects:
+            known = datasets.card(corpus).subjects if corpus in datasets.names() else (subject,)
+            assert subject in known and tier == "open", "as windows to be tested are named"
         assert card["made_by"]["windows"]["sfreq"] == 256
 
 

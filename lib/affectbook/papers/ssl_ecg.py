@@ -23,6 +23,7 @@ from affectbook.papers._ssl_ecg_released import RELEASED, released_for
 from affectbook.papers._ssl_ecg_sweeps import SWEEPS
 from affectbook.papers._ssl_ecg_variants import (
     HEADS,
+    TASKS,
     VARIANTS,
     WHOLE,
     composed,
@@ -185,23 +186,41 @@ def setting(params: Params) -> Setting:
     variant = composed(
         params.variant, params.pretext, params.head, params.finetune, params.pretraining
     )
-    changes = network_options(variant) | training_options(variant)
-    if changes.get("source") == "transductive" and not protocols.get(params.protocol).transductive:
-        raise ParameterError(
-            f"pretraining on all windows sees those of the test, which {params.protocol} does not "
-            "allow; take -p protocol group_kfold_subject_transductive with it"
-        )
-    if changes.get("pretext") == "none" and not changes.get("finetune"):
-        raise ParameterError(
-            "without a pretext there is nothing to freeze; take -p pretext random for a frozen "
-            "encoder that has learnt nothing, or leave finetune out"
-        )
+    _require_sense(params, network_options(variant) | training_options(variant))
     return resolved(
         "ssl_ecg", params, SCALES,
         ("allow_missing", "pretext", "head", "finetune", "label_budget", "pretraining"),
         dataset=without(DATASETS[params.dataset], params.allow_missing), variant=variant,
         target=params.target or TARGETS.get(params.dataset, "condition"),
     )  # fmt: skip
+
+
+def _require_sense(params: Params, changes: dict[str, object]) -> None:
+    """Refuse what cannot be, or would be left out without a word; `changes` are the variant's."""
+    pretext = changes.get("pretext", "transformations")
+    if changes.get("source") == "transductive" and not protocols.get(params.protocol).transductive:
+        raise ParameterError(
+            f"pretraining on all windows sees those of the test, which {params.protocol} does not "
+            "allow; take -p protocol group_kfold_subject_transductive with it"
+        )
+    if pretext == "none" and not changes.get("finetune"):
+        raise ParameterError(
+            "without a pretext there is nothing to freeze; take -p pretext random for a frozen "
+            "encoder that has learnt nothing, or leave finetune out"
+        )
+    if pretext in ("none", "random") and params.pretraining != "other":
+        raise ParameterError(
+            f"-p pretext {pretext} pretrains nothing; leave -p pretraining {params.pretraining} out"
+        )
+    if changes.get("n_blocks") and changes.get("finetune"):
+        raise ParameterError("block_1 and block_2 are features of a frozen encoder, which is not "
+                             "trained with labels; leave one of the two out")  # fmt: skip
+    if pretext == "contrastive" and changes.get("weights"):
+        raise ParameterError("weights_drivedb and weights_plain are of the transformations; leave "
+                             "the contrastive pretext out")  # fmt: skip
+    if changes.get("single_head") and len(changes.get("tasks", TASKS)) < 2:
+        raise ParameterError("one softmax over a single transformation has nothing to tell apart; "
+                             "leave one_softmax out")  # fmt: skip
 
 
 def claims() -> list[Claim]:
