@@ -40,11 +40,11 @@ _FROZEN, _CONTRASTIVE, _RANDOM, _SCRATCH = (
     for part in ("", "+contrastive+frozen", "+random_encoder", "+from_scratch")
 )
 ARMS = (
-    _FROZEN, model_of(f"{PUBLISHED}+fine_tuned"), _CONTRASTIVE,
-    model_of(f"{PUBLISHED}+contrastive"), _SCRATCH, _RANDOM, "hrv_logistic", "fingerprint",
-    "majority",
+    _FROZEN, _CONTRASTIVE, _RANDOM, "hrv_logistic", _SCRATCH, "fingerprint", "majority",
+    model_of(f"{PUBLISHED}+contrastive"), model_of(f"{PUBLISHED}+fine_tuned"),
 )  # fmt: skip
-BUDGETED = (_FROZEN, _CONTRASTIVE, _RANDOM, _SCRATCH, "hrv_logistic")
+"""What is drawn side by side. What fewer sweeps have stands last, so that colours stay the same."""
+BUDGETED = ARMS[:5]
 WHO = {name: "new people" if kind == INTER else "known people" for name, kind in KINDS.items()}
 """Whom the test windows of a protocol are of."""
 _BYTES = {"float32": 4, "int64": 8}
