@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tiny_project import ROOT
 
 from affectbook import benchmarks, data_page, files, pages
+from affectbook import results as recorded
 
 BENCH = ROOT / "bench"
 SCRIPTS = sorted(benchmarks.SHAPES)
@@ -63,7 +64,8 @@ def row(**values: object) -> dict[str, object]:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(benchmarks, "project_root", lambda: tmp_path)
+    for module in (benchmarks, recorded):  # no score is recorded: none is judged for other pages
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     monkeypatch.setattr(data_page, "_figure", lambda card, folder: "")  # see test_data_page.py
     folder = tmp_path / "results" / "bench"
     folder.mkdir(parents=True)
