@@ -258,8 +258,9 @@ class EncoderNet(WindowNet):
     def initialize_module(self) -> EncoderNet:
         """Build the network, and give it the pretrained weights if these are fine-tuned."""
         super().initialize_module()
-        if self.finetune and self.fitted_encoder_ is not None:
-            self.module_.encoder.load_state_dict(self.fitted_encoder_.encoder_.state_dict())
+        pretrained = getattr(self, "fitted_encoder_", None)
+        if self.finetune and pretrained is not None:
+            self.module_.encoder.load_state_dict(pretrained.encoder_.state_dict())
         return self
 
     def _taken(self, X: np.ndarray) -> np.ndarray:

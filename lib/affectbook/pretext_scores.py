@@ -17,8 +17,9 @@ from affectbook import evaluate, protocols
 from affectbook.errors import ParameterError
 from affectbook.experiments import Experiment
 from affectbook.models import scaling
+from affectbook.models.pretexts import Transformations
 from affectbook.scoring import SCORE_COLUMNS
-from affectbook.windows import trial_ids
+from affectbook.windows import TRIAL, trial_ids
 
 HEAD, PROBE = "pretext_", "probe_subject"
 PROBED_UNDER = "blocked_within_trial"
@@ -33,8 +34,8 @@ def score(paper: ModuleType, experiment: Experiment, *, placebo: bool = False) -
         Module with `build`.
     experiment
         Gets the rows: those of the classifier, and for each head of the pretext (estimator
-        ``pretext_<head>``) f1 of the positive class, balanced accuracy and accuracy of each fold
-        and, as their mean, of all (fold "all").
+        ``pretext_<head>``) f1 of the positive class, balanced accuracy, accuracy and auc of each
+        fold and, as their mean, of all (fold "all").
     placebo
         Replace the labels by coins tossed per trial; the pretext sees none.
 
@@ -57,7 +58,7 @@ def score(paper: ModuleType, experiment: Experiment, *, placebo: bool = False) -
                 f"{experiment.setting.variant} pretrains nothing in the fold: there is no pretext "
                 "to score"
             )
-        scores = encoder.pretext.scores(encoder.network_, X)
+        scores = (encoder.pretext or Transformations()).scores(encoder.network_, X)
         tables.append(scores.assign(fold=str(fold), n_test_windows=len(X)))
 
     setting = experiment.setting
@@ -70,6 +71,9 @@ def score(paper: ModuleType, experiment: Experiment, *, placebo: bool = False) -
         value=("value", "mean"), n_test_windows=("n_test_windows", "sum")
     )
     rows = pd.concat([long, whole.assign(fold="all")], ignore_index=True)
+    tested = experiment.predictions[-1][["fold", *TRIAL]].astype({"fold": str}).drop_duplicates()
+    n_trials = tested.groupby("fold").size().to_dict() | {"all": len(tested)}
+    rows["n_test_trials"] = rows["fold"].map(n_trials)
     return _kept(experiment, rows.assign(estimator=HEAD + rows["head"], subject="all"),
                  setting.protocol, placebo)  # fmt: skip
 
@@ -100,18 +104,21 @@ def probe_subjects(paper: ModuleType, experiment: Experiment) -> pd.DataFrame:
     if encoder is None or estimator.finetune or encoder.source in ("fold", "transductive"):
         raise ParameterError(f"{setting.variant} has no frozen encoder that is the same in all "
                              "folds")  # fmt: skip
-    subjects = data.meta["subject"].to_numpy()
+    subjects, trials = data.meta["subject"].to_numpy(), trial_ids(data.meta)
     X = scaling.of_subjects(data.X, subjects, estimator.scaler.kind)
     encoder = evaluate.seeded(encoder, evaluate.fold_seed(setting.seed, 0)).fit(X)
     features, found = encoder.transform(X), []
     for train, test in protocols.get(PROBED_UNDER).split(data.y, data.meta):
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         said = model.fit(features[train], subjects[train]).predict(features[test])
-        found.append(pd.DataFrame({"subject": subjects[test], "right": said == subjects[test]}))
+        right = {"subject": subjects[test], "right": said == subjects[test], "trial": trials[test]}
+        found.append(pd.DataFrame(right))
     hits = pd.concat(found)
-    each = hits.groupby("subject")["right"].agg(value="mean", n_test_windows="size").reset_index()
-    everyone = {"subject": "all", "value": hits["right"].mean(), "n_test_windows": len(hits)}
-    rows = pd.concat([each, pd.DataFrame([everyone])], ignore_index=True)
+    counts = {"value": ("right", "mean"), "n_test_windows": ("right", "size"),
+              "n_test_trials": ("trial", "nunique")}  # fmt: skip
+    each = hits.groupby("subject").agg(**counts).reset_index()
+    everyone = hits.assign(subject="all").groupby("subject").agg(**counts).reset_index()
+    rows = pd.concat([each, everyone], ignore_index=True)
     return _kept(experiment, rows.assign(estimator=PROBE, metric="accuracy", fold="all"),
                  PROBED_UNDER, False)  # fmt: skip
 
@@ -123,7 +130,6 @@ def _kept(
     told = experiment.context() | {
         "variant": experiment.setting.variant, "protocol": protocol, "placebo": placebo,
         "seed": experiment.setting.seed,
-        "n_test_trials": len(np.unique(trial_ids(experiment.data.meta))),
     }  # fmt: skip
     rows = rows.assign(**{name: value for name, value in told.items() if name != "estimator"})
     rows = rows[SCORE_COLUMNS].reset_index(drop=True)

@@ -70,7 +70,8 @@ def pretrain(
     ParameterError
         If sizes are below 1 (a batch: 2), or there is no such precision.
     DataError
-        If there are fewer than two windows, or they hold values that are not finite.
+        If there are fewer than two windows, they hold values that are not finite, or the loss
+        does.
     """
     if min(epochs, batch_size - 1) < 1 or precision not in PRECISIONS:
         raise ParameterError(
@@ -118,6 +119,11 @@ def _step(
     optimizer.zero_grad()
     with torch.autocast(batch.device.type, precision, enabled=precision is not None):
         loss = objective(network, batch, generator)
+    if not torch.isfinite(loss):
+        raise DataError(
+            "the loss of pretraining is not a number any more", found=loss.item(),
+            do="take a smaller learning rate, or float32 in place of bfloat16",
+        )  # fmt: skip
     loss.backward()
     optimizer.step()
     return loss.item()
@@ -163,7 +169,7 @@ def keep(
     if not len(subjects) or any(len(str(name).split("/")) != 3 for name in subjects):
         raise CheckpointError(f"{path}: subjects that pretraining saw are dataset/tier/subject")
     curve = history.round(6).to_dict("list")
-    card = {"subjects": sorted(set(map(str, subjects))), "history": curve, **made_by}
+    card = {**made_by, "subjects": sorted(set(map(str, subjects))), "history": curve}
     return checkpoint.save(encoder, path, card, constructor=constructor)
 
 
@@ -183,7 +189,7 @@ def subjects_seen(card: Mapping[str, object], dataset: str, tier: str) -> tuple[
         If the card does not say which subjects it has seen.
     """
     seen = card["made_by"].get("subjects")
-    if not isinstance(seen, list) or not seen:
+    if not isinstance(seen, list) or not seen or any(str(one).count("/") != 2 for one in seen):
         raise CheckpointError("the card of the weights does not name the subjects they have seen")
-    parts = [str(one).split("/", 2) for one in seen]
+    parts = [str(one).split("/") for one in seen]
     return tuple(subject for where, kind, subject in parts if (where, kind) == (dataset, tier))

@@ -393,3 +393,12 @@ def test_the_projection_is_no_part_of_the_encoder() -> None:
     assert network.eval()(windows()).shape == (4, 16)
     assert not any("projection" in name for name in network.encoder.state_dict())
     assert not any(layer.bias.any() for layer in network.projection if hasattr(layer, "bias"))
+
+
+def test_standardised_versions_leave_no_trace_of_the_scaling() -> None:
+    x = torch.randn(5, 1, 256, generator=torch.manual_seed(0))
+    for standardised in (False, True):
+        made, _ = Transformations(standardised=standardised).versions(x, torch.manual_seed(0))
+        original, scaled = made.reshape(7, 5, 1, 256)[[0, 2]]
+        assert torch.allclose(original, scaled, atol=1e-5) is standardised
+    assert torch.allclose(made.std(-1, correction=0), torch.ones(35, 1), atol=1e-5)

@@ -51,6 +51,9 @@ class Transformations(_Pretext):
         the others; of fewer heads, the same ratios) or ``"equal"``.
     single_head
         One softmax over the versions in place of a sigmoid for each.
+    standardised
+        Subtract the mean of each version and divide by its deviation: what a pipeline does that
+        standardises whatever comes in. Scaled and original are then the same.
     snr_db, factor, pieces, warp_pieces, stretch
         As `augment.Strengths`.
     """
@@ -60,6 +63,7 @@ class Transformations(_Pretext):
         tasks: tuple[str, ...] = NAMES,
         alpha: str = "published",
         single_head: bool = False,
+        standardised: bool = False,
         snr_db: float = 15.0,
         factor: float = 1.1,
         pieces: int = 20,
@@ -69,6 +73,7 @@ class Transformations(_Pretext):
         self.tasks = tasks
         self.alpha = alpha
         self.single_head = single_head
+        self.standardised = standardised
         self.snr_db = snr_db
         self.factor = factor
         self.pieces = pieces
@@ -99,6 +104,8 @@ class Transformations(_Pretext):
     def versions(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return all versions of windows ``(k b, c, t)``, and their targets ``(k b, n_tasks)``."""
         made = [augment.transform(name, x, generator, self.strengths) for name in self.shown]
+        if self.standardised:
+            made = [_standardised(one) for one in made]
         target = torch.tensor(
             [[float(name == task) for task in self.tasks] for name in self.shown],
             device=x.device,
@@ -154,6 +161,12 @@ class Transformations(_Pretext):
             said = scores > 0
         rows = [_measures(*columns) for columns in zip(truth.T, said.T, scores.T, strict=True)]
         return pd.DataFrame(rows).assign(head=list(self.tasks)).set_index("head").reset_index()
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Return windows ``(b, c, t)`` with mean zero and deviation one, each by itself."""
+    deviation = x.std(-1, correction=0, keepdim=True)
+    return (x - x.mean(-1, keepdim=True)) / torch.where(deviation > 0, deviation, 1)
 
 
 def _measures(truth: np.ndarray, said: np.ndarray, score: np.ndarray) -> dict[str, float]:

@@ -17,6 +17,7 @@ _TRIAL, _LATER = "group_kfold_trial", "blocked_within_trial"
 _REFERENCES = ("majority", "hrv_logistic", "fingerprint")
 _FROZEN = ("published", "published+random_encoder", "published+contrastive+frozen")
 _TRAINED = ("published+from_scratch", "published+contrastive")
+_SUPERVISED = 40
 _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5)
 # Which strength belongs to which transformation.
 _OF = {
@@ -48,8 +49,7 @@ def _recorded() -> Iterator[Cell]:
 def _frozen() -> Iterator[Cell]:
     """Yield heads, depths and sources of the frozen encoder, and who can be recognised in it."""
     own = _EEGMAT | {"scale": "recorded"}
-    others = ("head_dense_512x3", "head_dense_64x2", "head_linear", "block_1", "block_2",
-              "weights_drivedb", "weights_plain")  # fmt: skip
+    others = ("head_dense_512x3", "head_dense_64x2", "head_linear", "block_1", "block_2")
     yield from cells("network", own, {"variant": [f"published+{one}" for one in others],
                                       "seed": range(3)})  # fmt: skip
     yield from cells("subject_probe", own, {"variant": _FROZEN, "seed": range(3)})
@@ -98,12 +98,19 @@ def _twin() -> Iterator[Cell]:
 
 
 def _ablations() -> Iterator[Cell]:
-    """Yield pretexts trained on the training windows of each fold of eegmat, one change each."""
+    """Yield pretexts trained on the training windows of each fold of eegmat, one change each.
+
+    Beside them the same network trained with labels for `_SUPERVISED` epochs, by which its
+    training loss has fallen.
+    """
     own = _EEGMAT | {"scale": "ablation"}
     yield Cell("references", own, {"names": _REFERENCES[:2]})
-    yield Cell("network", own | {"variant": "published+random_encoder"})
-    changes = ("in_fold", "window_zscore", "one_softmax", "equal_alpha", "relu", "mean_pool",
-               "batch_norm")  # fmt: skip
+    seeds = {"seed": range(3)}
+    yield from cells("network", own | {"variant": "published+random_encoder"}, seeds)
+    supervised = own | {"variant": "published+from_scratch", "epochs": _SUPERVISED}
+    yield from cells("network", supervised, seeds)
+    yield from cells("pretext", own | {"variant": "published+in_fold"}, seeds)
+    changes = ("window_zscore", "one_softmax", "equal_alpha", "relu", "mean_pool", "batch_norm")
     for change in changes:
         yield Cell("pretext", own | {"variant": f"published+{change}"})
     transductive = {"protocol": "group_kfold_subject_transductive"}

@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "mean_pool": {"pooling": "mean", "source": "fold"},
     "block_1": {"n_blocks": 1},
     "block_2": {"n_blocks": 2},
-    "window_zscore": {"scaler": "per_window_zscore", "source": "fold"},
+    "window_zscore": {"scaler": "per_window_zscore", "standardised": True, "source": "fold"},
     **{name: {**change, "source": "fold"} for name, change in DIFFICULTY.items()},
 }  # fmt: skip
 WHOLE = ("published", "published+contrastive")

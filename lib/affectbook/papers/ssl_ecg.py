@@ -117,6 +117,8 @@ DEVIATIONS = (
     "released they are trained and tested after each of 100 epochs.",
     "Networks trained from scratch or fine-tuned get the epochs of the scale, all training windows "
     "and no selection; the authors' fully supervised network was not found.",
+    "Gradients of heads and of networks that are trained with labels are clipped at norm 1; those "
+    "of the pretext are not, as released.",
     "The contrastive pretext is another person's description, without temperature, projection, "
     "batch, augmentations or learning rate; these are ours.",
 )
