@@ -148,7 +148,10 @@ def test_a_setting_of_licensed_recordings_needs_none_of_them(tmp_path, monkeypat
          "pretext none pretrains nothing"),
         ({"variant": "published+block_1+fine_tuned"}, "features of a frozen encoder"),
         ({"variant": "published+block_2", "pretext": "none"}, "features of a frozen encoder"),
-        ({"variant": "published+weights_plain", "pretext": "contrastive"}, "transformations"),
+        ({"variant": "published+only_noise", "pretext": "contrastive"}, "tasks of the variant"),
+        ({"variant": "published+snr_2", "pretext": "random"}, "snr_db of the variant"),
+        ({"variant": "published+equal_alpha+one_softmax"}, "one softmax has no weights"),
+        ({"label_budget": 0.5, "pretraining": "fold"}, "would lose the windows"),
         ({"variant": "published+one_softmax+only_noise"}, "nothing to tell apart"),
         ({"variant": "published+only_nose"}, "did you mean only_noise"),
         ({"dataset": "eegmat", "tier": "licensed"}, "ask for tier='open'"),
@@ -299,13 +302,6 @@ def test_what_is_trained_elsewhere_uses_no_released_weights(part) -> None:
 def test_a_random_encoder_is_taken_from_no_file() -> None:
     assert built(pretext="random")["encoder__source"] == "random"
     assert built("published+random_encoder+relu")["encoder__source"] == "random"
-
-
-def test_weights_of_one_corpus_by_name() -> None:
-    chosen = setting(dataset="eegmat", tier="open")
-    for part, has in (("weights_drivedb", {"drivedb"}), ("weights_plain", set(CORPORA))):
-        name, _ = ssl_ecg.weights_of(chosen, f"published+{part}")
-        assert corpora(name) == has
 
 
 def test_recipes_watch_people_they_do_not_train_on() -> None:

@@ -63,8 +63,6 @@ PARTS = {
     "head_dense_512x2": "head: two layers of 512", "head_dense_512x3": "head: three layers of 512",
     "head_dense_64x2": "head: two layers of 64", "head_linear": "head: linear",
     "block_1": "features of block 1", "block_2": "features of block 2",
-    "weights_drivedb": "pretrained on drivedb alone",
-    "weights_plain": "pretrained on plain ECG alone",
     "only_noise": "noise alone", "only_scaling": "scaling alone",
     "only_negation": "negation alone", "only_inversion": "time reversal alone",
     "only_permutation": "permutation alone", "only_time_warp": "time warp alone",

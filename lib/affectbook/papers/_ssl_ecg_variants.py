@@ -37,8 +37,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     **{f"head_{name}": {"head": name} for name in HEADS},
     "in_fold": {"source": "fold"},
     "transductive": {"source": "transductive"},
-    "weights_drivedb": {"weights": "ssl_ecg_transformations_drivedb_only"},
-    "weights_plain": {"weights": "ssl_ecg_transformations_plain_only"},
     "equal_alpha": {"alpha": "equal", "source": "fold"},
     "one_softmax": {"single_head": True, "source": "fold"},
     **{f"only_{name}": {"tasks": (name,), "source": "fold"} for name in TASKS},

@@ -82,14 +82,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         for pretext in _PRETEXTS
         for left_out, kept in (("eegmat", "drivedb"), ("drivedb", "eegmat"))
     }
-    | {
-        "ssl_ecg_transformations_drivedb_only": Recipe(
-            "transformations", ("drivedb",), "eegmat", **_SIZES["transformations", "drivedb"]
-        ),
-        "ssl_ecg_transformations_plain_only": Recipe(
-            "transformations", ("plain",), "eegmat", **_SIZES["transformations", "drivedb"]
-        ),
-    }
 )
 
 

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 from affectbook import protocols
 from affectbook.claims import Claim, with_numbers
 from affectbook.datasets import without
-from affectbook.errors import ParameterError
 from affectbook.experiments import Data, Setting
 from affectbook.papers._setting import param, resolved
+from affectbook.papers._ssl_ecg_checks import require_sense
 from affectbook.papers._ssl_ecg_claims import PUBLISHED_CLAIMS
 from affectbook.papers._ssl_ecg_released import RELEASED, released_for
 from affectbook.papers._ssl_ecg_sweeps import SWEEPS
 from affectbook.papers._ssl_ecg_variants import (
     HEADS,
-    TASKS,
     VARIANTS,
     WHOLE,
     composed,
@@ -188,41 +187,13 @@ def setting(params: Params) -> Setting:
     variant = composed(
         params.variant, params.pretext, params.head, params.finetune, params.pretraining
     )
-    _require_sense(params, network_options(variant) | training_options(variant))
+    require_sense(params, network_options(variant) | training_options(variant))
     return resolved(
         "ssl_ecg", params, SCALES,
         ("allow_missing", "pretext", "head", "finetune", "label_budget", "pretraining"),
         dataset=without(DATASETS[params.dataset], params.allow_missing), variant=variant,
         target=params.target or TARGETS.get(params.dataset, "condition"),
     )  # fmt: skip
-
-
-def _require_sense(params: Params, changes: dict[str, object]) -> None:
-    """Refuse what cannot be, or would be left out without a word; `changes` are the variant's."""
-    pretext = changes.get("pretext", "transformations")
-    if changes.get("source") == "transductive" and not protocols.get(params.protocol).transductive:
-        raise ParameterError(
-            f"pretraining on all windows sees those of the test, which {params.protocol} does not "
-            "allow; take -p protocol group_kfold_subject_transductive with it"
-        )
-    if pretext == "none" and not changes.get("finetune"):
-        raise ParameterError(
-            "without a pretext there is nothing to freeze; take -p pretext random for a frozen "
-            "encoder that has learnt nothing, or leave finetune out"
-        )
-    if pretext in ("none", "random") and params.pretraining != "other":
-        raise ParameterError(
-            f"-p pretext {pretext} pretrains nothing; leave -p pretraining {params.pretraining} out"
-        )
-    if changes.get("n_blocks") and changes.get("finetune"):
-        raise ParameterError("block_1 and block_2 are features of a frozen encoder, which is not "
-                             "trained with labels; leave one of the two out")  # fmt: skip
-    if pretext == "contrastive" and changes.get("weights"):
-        raise ParameterError("weights_drivedb and weights_plain are of the transformations; leave "
-                             "the contrastive pretext out")  # fmt: skip
-    if changes.get("single_head") and len(changes.get("tasks", TASKS)) < 2:
-        raise ParameterError("one softmax over a single transformation has nothing to tell apart; "
-                             "leave one_softmax out")  # fmt: skip
 
 
 def claims() -> list[Claim]:
@@ -288,8 +259,8 @@ def weights_of(setting: Setting, variant: str | None = None) -> tuple[str, ...]:
     training = training_options(variant)
     if pretext in ("none", "random") or training.get("source"):
         return ()
-    name = training.get("weights") or released_for(pretext, _set_of(setting))
-    return name, RELEASED.get(name, "")
+    name = released_for(pretext, _set_of(setting))
+    return name, RELEASED[name]
 
 
 def _set_of(setting: Setting) -> str:
@@ -308,7 +279,7 @@ def _encoder(setting: Setting, data: Data, variant: str) -> PretrainedEncoder | 
     source, sha256 = weights_of(setting, variant) or (training.get("source", RANDOM), None)
     return PretrainedEncoder(
         RANDOM if pretext == "random" else source,
-        sha256=sha256 or None,
+        sha256=sha256,
         pretext=pretext_of(variant),
         options=tuple(_encoder_options(network).items()),
         n_blocks=network.get("n_blocks", 3),
