@@ -63,7 +63,7 @@ _CONTRADICTIONS = (
     ("emotion head",
      "two dense layers [A], of 64 units with sigmoid as the student report words it [R]",
      "ReLU layers of 512: two for SWELL and WESAD, three for DREAMER and AMIGOS [C]",
-     "three of 512; dense_512x2, dense_64x2 and linear by name [B]"),
+     "two of 512; three on DREAMER and AMIGOS; dense_512x2, dense_64x2 and linear by name [B]"),
     ("encoder under the head",
      "convolutions frozen [A]",
      "frozen; the README expects more of fine-tuning [C]",
