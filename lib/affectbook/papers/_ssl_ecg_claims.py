@@ -162,6 +162,7 @@ PUBLISHED_CLAIMS = (
     ),
     _above(
         "beats_hrv", "Learnt features are better than heart rate variability", _PUBLISHED,
-        {"estimator": "hrv_logistic"}, f"{_ARTICLE}: state of the art",
+        {"estimator": "hrv_logistic", "variant": ""},
+        f"{_ARTICLE}: state of the art",
     ),
 )  # fmt: skip
