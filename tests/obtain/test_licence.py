@@ -191,7 +191,8 @@ def test_an_interrupt_ends_it_and_confirms_nothing(project, folder, how):
             os.kill(child, signal.SIGINT)
 
     status, shown = on_a_terminal(command(project, folder), interrupt, again_s=1.0)
-    assert status == 130 and "Traceback" not in shown
+    # A shell says 130 of either; the second interrupt may meet Python at its very end.
+    assert status in (130, -signal.SIGINT) and "Traceback" not in shown
     assert not (project / "data").exists()
 
 
