@@ -436,7 +436,7 @@ def test_every_claim_on_variants_has_cells_that_decide_it() -> None:
     run = {as_recorded(cell) for cells in ssl_ecg.SWEEPS.values() for cell in cells}
     for claim in ssl_ecg.claims():
         for side in (claim.left, claim.right):
-            if claim.directional and not isinstance(side, str) and "variant" in side:
+            if claim.directional and not isinstance(side, str) and side.get("variant"):
                 wanted = side["variant"]
                 assert {wanted} & run if isinstance(wanted, str) else set(wanted) & run, claim.name
 
