@@ -152,6 +152,11 @@ def _do_data(arguments: argparse.Namespace) -> None:
                 "check-data takes the name of a data set: make check-data DATASET=wesad"
             )
         return
+    from affectbook.obtain import weights
+
+    if arguments.name.lower() in weights.PUBLISHED:
+        _do_weights(arguments)
+        return
     name = datasets.card(arguments.name.lower()).name
     if arguments.command == "check-data":
         from affectbook.obtain import check
@@ -166,6 +171,20 @@ def _do_data(arguments: argparse.Namespace) -> None:
         fetch.fetch(name, arguments.to)
     else:
         print(fetch.instructions(name))
+
+
+def _do_weights(arguments: argparse.Namespace) -> None:
+    """Say where published weights come from, or whether those that are here are they."""
+    from affectbook.obtain import weights
+
+    name, given = arguments.name.lower(), vars(arguments)
+    if any(given.get(option) for option in ("archive", "to", "root")):
+        raise ParameterError(
+            f"{name} is a file of weights, put where it belongs by hand: make data DATASET={name} "
+            "says where; DATA=<folder> names another folder of all data"
+        )
+    check = arguments.command == "check-data"
+    print(weights.check(name) if check else weights.instructions(name))
 
 
 def _is_here(name: str) -> str:
