@@ -21,6 +21,7 @@ OURS = "ours"
 TRANSFORMERS = "transformers, chunk 64"
 LOOP = "transformers, loop"
 WINDOW_BY_WINDOW = "transformers, window by window"
+ONE_BY_ONE = "ours, window by window"
 IN_NUMPY = "NumPy, window by window"
 BOTH = "forward+backward"
 MALLOC = {"default": "default malloc", "reuse": "malloc keeps memory"}
@@ -375,8 +376,9 @@ def _goals() -> Iterator[Goal]:
                f"training step of MS-iMamba, 128 windows of 4 x 128, {theirs}, window by window",
                beside(WINDOW_BY_WINDOW, **shape), 3)  # fmt: skip
     shape = {"pass": "step", "version": "all seven", "batch": 128, "samples": 2560}
-    yield Goal("transformations", f"seven versions of 128 windows of 2560, beside {IN_NUMPY}",
-               beside(IN_NUMPY, **shape), 20)  # fmt: skip
+    for loop in (ONE_BY_ONE, IN_NUMPY):
+        yield Goal("transformations", f"seven versions of 128 windows of 2560, beside {loop}",
+                   beside(loop, **shape), 20)  # fmt: skip
     subject = "one WESAD subject, file to windows of 5 s, "
     for what, candidate, over, most, unit in (
         (subject + "CPU time", OURS, "", 2, " s"),
