@@ -18,7 +18,7 @@ LAYERS = (
     {"unlabelled"},
     {"splitters", "protocols", "audit", "scoring"},
     {"folds"},
-    {"models", "pretrain", "encoders", "evaluate", "costs"},
+    {"models", "pretrain", "encoders", "embedding_store", "layer_embeddings", "evaluate", "costs"},
     {"obtain", "again"},
     {"results", "claims"},
     {"experiments", "summary", "personalise", "probes", "transfer", "chosen_periods",
