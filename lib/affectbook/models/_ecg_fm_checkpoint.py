@@ -51,13 +51,14 @@ _PUBLISHED_NAMES = (
     (r"^(encoder\.layers\.\d+)\.feed_forward\.intermediate_dense\.", r"\1.fc1."),
     (r"^(encoder\.layers\.\d+)\.feed_forward\.output_dense\.", r"\1.fc2."),
 )
-# Which axis of which tensor a size is seen in, and what cfg calls it; heads are seen in none.
+# Which axis of which tensor a size is seen in, of the first that is there; heads are seen in none.
 _SEEN_IN = {
-    "hidden": ("post_extract_proj.weight", 0),
-    "conv": ("post_extract_proj.weight", 1),
-    "ffn": ("encoder.layers.0.fc1.weight", 0),
-    "n_chans": ("feature_extractor.conv_layers.0.0.weight", 1),
+    "hidden": (("post_extract_proj.weight", 0), ("encoder.layer_norm.weight", 0)),
+    "conv": (("post_extract_proj.weight", 1), ("layer_norm.weight", 0)),
+    "ffn": (("encoder.layers.0.fc1.weight", 0), ("encoder.layers.0.fc1.bias", 0)),
+    "n_chans": (("feature_extractor.conv_layers.0.0.weight", 1),),
 }
+# What cfg calls them.
 _FIELDS = {
     "hidden": "encoder_embed_dim", "n_layers": "encoder_layers",
     "n_heads": "encoder_attention_heads", "ffn": "encoder_ffn_embed_dim",
@@ -273,16 +274,17 @@ def sizes(path: Path, tensors: Mapping[str, Tensor], cfg: object) -> dict[str, i
     _require_architecture(path, fields)
     seen = _seen(tensors)
     told = {size: fields[field] for size, field in _FIELDS.items() if _is_size(fields.get(field))}
-    if len(told) == len(_FIELDS) and told.items() <= {**seen, "n_heads": told["n_heads"]}.items():
-        return {**seen, "n_heads": told["n_heads"]}
+    agreed = BASE | seen | told
+    if len(told) == len(_FIELDS) and seen.items() <= agreed.items():
+        return agreed
     if seen.items() <= BASE.items():
         return dict(BASE)
     says = _in_words(told) if told else "nothing"
     raise refused(
         path,
         f"its tensors have {_in_words(seen)}; its cfg says {says}. The .yaml beside the public "
-        "file carries the sizes of the Large model (n_layers 24, hidden 1024), which was never "
-        f"published; this reader takes Base ({_in_words(BASE)}) unless the cfg in a file and its "
+        "file carries the sizes of the Large model (n_layers 24, hidden 1024), which is not "
+        f"public; this reader takes Base ({_in_words(BASE)}) unless the cfg in a file and its "
         "tensors agree",
     )
 
@@ -296,12 +298,13 @@ def _require_architecture(path: Path, fields: Mapping[object, object]) -> None:
 
 
 def _seen(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the sizes that tensors show; the public model's where one is missing."""
+    """Return the sizes that tensors show."""
     layers = (re.match(r"encoder\.layers\.(\d{1,3})\.", name) for name in tensors)
     seen = {"n_layers": 1 + max((int(layer[1]) for layer in layers if layer), default=-1)}
-    for size, (name, axis) in _SEEN_IN.items():
-        shape = tensors[name].shape if name in tensors else ()
-        seen[size] = shape[axis] if len(shape) > axis else BASE[size]
+    for size, places in _SEEN_IN.items():
+        shapes = ((tensors[name].shape, axis) for name, axis in places if name in tensors)
+        found = [shape[axis] for shape, axis in shapes if len(shape) > axis]
+        seen |= {size: found[0]} if found else {}
     return seen
 
 
