@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from affectbook import embedding_store, evaluate, files, layer_embeddings, protocols
 from affectbook.errors import AuditError, CacheError, DataError, ParameterError
 from affectbook.layer_embeddings import Backbone, LayerEmbeddings, LayerNet
+from affectbook.models.ecg_fm import ECGFM
 from affectbook.models.leads import TwelveLeads
 from affectbook.models.scaling import WindowScaler
 
@@ -223,6 +224,19 @@ def test_equal_backbones_are_one(monkeypatch) -> None:
     assert not any(parameter.requires_grad for parameter in moved.module.parameters())
     monkeypatch.setattr(layer_embeddings, "_code", lambda path: "other")
     assert Backbone(Slices()).identity() != one.identity(), "other code is another backbone"
+
+
+def test_ecg_fm_is_such_a_backbone() -> None:
+    torch.manual_seed(0)
+    backbone, X = ECGFM(32, 12, 2, 32, 16), windows(5)
+    encoder = source(backbone).fit()
+    with torch.inference_mode():
+        expected = backbone.pooled(TwelveLeads()(torch.tensor(X))).transpose(0, 1)
+    np.testing.assert_allclose(encoder.transform(X), expected, atol=1e-5)
+    np.testing.assert_allclose(encoder.tokens(X).mean(2), expected, atol=1e-5)
+    more_heads = ECGFM(32, 12, 4, 32, 16)
+    more_heads.load_state_dict(backbone.state_dict())
+    assert Backbone(more_heads).identity() != encoder.backbone.identity(), "of the same weights"
 
 
 # Where it lies.
