@@ -45,8 +45,8 @@ class MaskedNetwork(ECGFMPretraining):
     encoder
         Is trained in place.
     codes
-        Entries in each of the two groups of the codebook; an entry is half as wide as the
-        convolutions. 320, as published, take a third of the time of a step of a small encoder.
+        Entries in each of the two groups of the codebook, 320 as published; an entry is half as
+        wide as the convolutions.
     temperature
         Of the Gumbel softmax at the first step.
     dropout_features
