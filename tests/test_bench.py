@@ -242,6 +242,21 @@ def test_a_step_of_ms_imamba_is_held_against_windows_one_by_one(results: Path) -
     assert "window by window | at least 3 x | 2.5 x | no" in found["bench_goals.md"]
 
 
+def test_gates_on_what_is_kept_are_held_against_the_backbone(results: Path) -> None:
+    shape = {"bench": "nmoe_step", "batch": 32, "samples": 2500, "pass": "step"}
+    rows = [
+        row(**shape, gate=gate, candidate=name, ratio=ratio, seconds=0.01 * ratio)
+        for gate, times in (("static", 60.0), ("dynamic", 40.0))
+        for name, ratio in (("ours", 1.0), (benchmarks.THROUGH, times))
+    ]
+    pd.DataFrame(rows).drop(columns="length").to_csv(results / "nmoe_step.csv", index=False)
+    found = fragments(results.parent)
+    table = found["bench_nmoe_step.md"]
+    assert "| static x 32 x 2500 | step | through the backbone | 60.0 x |" in table
+    assert "| through the backbone, dynamic, 2500 samples | 80.0 |" in table
+    assert "one through the backbone | at least 50 x | 40 x | no" in found["bench_goals.md"]
+
+
 def test_transformations_are_held_against_a_loop_over_windows(results: Path) -> None:
     shape = {"bench": "transformations", "batch": 128, "samples": 2560, "pass": "step"}
     rows = [

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfiltfilt
 
-from affectbook import datasets, unlabelled
+from affectbook import datasets, papers, params, unlabelled
 from affectbook.datasets import _published, drivedb, eegmat
 from affectbook.errors import DataError, DataFileError, DataNotFoundError, ParameterError
-from affectbook.unlabelled import _plain
+from affectbook.unlabelled import TWINS, _plain, _twins
 
 PLAIN = ("neurokit", "wfdb_samples", "biopsykit", "scipy_ecg", "code15_samples")
 CSV = {"bio_eventrelated_100hz": (100, 15_000), "bio_resting_5min_100hz": (100, 30_000),
@@ -132,8 +132,32 @@ def alone(there, tmp_path, monkeypatch):
 
 
 def test_no_corpus_but_eegmat_and_drivedb_is_a_data_set():
-    assert unlabelled.corpora() == ("eegmat", "drivedb", "plain", *PLAIN)
-    assert not set(PLAIN) & set(datasets.names())
+    assert unlabelled.corpora() == ("eegmat", "drivedb", "plain", *PLAIN, *TWINS)
+    assert not {*PLAIN, *TWINS} & set(datasets.names())
+
+
+@pytest.fixture
+def few_simulated(monkeypatch) -> None:
+    few = {name: twin._replace(subjects=2) for name, twin in TWINS.items()}
+    monkeypatch.setattr(_twins, "TWINS", few)
+
+
+@pytest.mark.parametrize("name", ["amigos_twin", "dreamer_twin"])
+def test_simulated_people_keep_the_names_that_a_test_has(few_simulated, name):
+    found = unlabelled.windows([name], **TEN, per_subject=3)
+    dataset = name.removesuffix("_twin")
+    known = [f"{dataset}/simulated/{one}" for one in datasets.card(dataset).subjects[:2]]
+    assert found.subjects.tolist() == [one for one in known for _ in range(3)]
+    assert found.X.shape == (6, 1, 2560)
+
+
+def test_simulated_people_of_a_corpus_are_nobody_that_a_reader_can_simulate():
+    """Parameter `seed` of notebooks ends below them, and no two twins share one."""
+    seeds = [twin.seed for twin in TWINS.values()]
+    assert len(set(seeds)) == len(seeds)
+    for one in papers.names():
+        with pytest.raises(ParameterError, match="seed"):
+            params.parse(papers.get(one).Params, {"seed": str(min(seeds))})
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -23,6 +23,7 @@ LOOP = "transformers, loop"
 WINDOW_BY_WINDOW = "transformers, window by window"
 ONE_BY_ONE = "ours, window by window"
 IN_NUMPY = "NumPy, window by window"
+THROUGH = "through the backbone"
 BOTH = "forward+backward"
 MALLOC = {"default": "default malloc", "reuse": "malloc keeps memory"}
 NOT_RUN = "*not run*"
@@ -32,6 +33,7 @@ SHAPES = {
     "mamba": ["batch", "channels", "length"],
     "hcmnet_step": ["batch", "samples"],
     "ms_imamba_step": ["batch", "channels", "samples"],
+    "nmoe_step": ["gate", "batch", "samples"],
     "transformations": ["version", "batch", "samples"],
     "growth": ["layer", "vary", "batch", "length", "states"],
     "recordings": ["file_mb"],
@@ -117,8 +119,9 @@ def ratios(measured: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
 def windows_per_second(measured: pd.DataFrame) -> pd.DataFrame:
     """Return how many windows each network trains on in a second."""
     lines = []
-    for (samples, candidate), part in measured.groupby(["samples", "candidate"], sort=False):
-        line = {"windows per second": f"{candidate}, {samples} samples"}
+    keys = [key for key in ("samples", "candidate", "gate") if key in measured]
+    for (samples, *who), part in measured.groupby(keys, sort=False):
+        line = {"windows per second": ", ".join([*who, f"{samples} samples"])}
         speeds = part.assign(speed=part["batch"] / part["seconds"])
         for mode, label in MALLOC.items():
             own = _where(_on(speeds, "cpu"), malloc=mode)["speed"]
@@ -375,6 +378,9 @@ def _goals() -> Iterator[Goal]:
     yield Goal("ms_imamba_step",
                f"training step of MS-iMamba, 128 windows of 4 x 128, {theirs}, window by window",
                beside(WINDOW_BY_WINDOW, **shape), 3)  # fmt: skip
+    shape = {"pass": "step", "batch": 32, "samples": 2500}
+    yield Goal("nmoe_step", f"training step of NMoE's gates on kept layers, beside one {THROUGH}",
+               beside(THROUGH, **shape), 50)  # fmt: skip
     shape = {"pass": "step", "version": "all seven", "batch": 128, "samples": 2560}
     for loop in (ONE_BY_ONE, IN_NUMPY):
         yield Goal("transformations", f"seven versions of 128 windows of 2560, beside {loop}",

@@ -42,6 +42,7 @@ _NAMES = {
     "ssl_ecg:published+fine_tuned": "transformations, fine-tuned",
     "ssl_ecg:published+contrastive": "contrastive, fine-tuned",
     "ssl_ecg:published+contrastive+frozen": "contrastive, frozen",
+    "ssl_ecg:published+one_set": "one data set, frozen",
     "ssl_ecg:published+random_encoder": "random encoder, frozen",
     "ssl_ecg:published+from_scratch": "from scratch, with labels",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",

@@ -4,61 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from builders import windows_of
+from ssl_ecg_settings import REAL, built, corpora, noise, setting
 
 from affectbook import (
     augment,
     datasets,
-    encoders,
     experiments,
-    files,
     params,
-    pretrain,
     protocols,
     sweeps,
-    unlabelled,
 )
 from affectbook.analyses import ANALYSES
 from affectbook.encoders import PublishedLoss
 from affectbook.errors import ParameterError
-from affectbook.experiments import Data, Setting
-from affectbook.models import checkpoint
 from affectbook.models.pretexts import Contrastive, Transformations
-from affectbook.papers import _ssl_ecg_variants, _ssl_ecg_weights, ssl_ecg
+from affectbook.papers import _ssl_ecg_variants, ssl_ecg
 from affectbook.papers.ssl_ecg import Params, network_options, training_options
 from affectbook.scales import Cell
-from affectbook.unlabelled import CORPORA, PLAIN, Unlabelled
 
 HONEST, TRANSDUCTIVE = "group_kfold_subject", "group_kfold_subject_transductive"
-REAL = {"eegmat": "open", "drivedb": "open"}
 each_sweep = pytest.mark.parametrize("sweep", ssl_ecg.SWEEPS)
-
-
-def setting(**given: object) -> Setting:
-    return ssl_ecg.setting(Params(**given))
-
-
-def noise(chosen: Setting, n: int = 4) -> Data:
-    """Return windows of noise in the shape of a setting."""
-    card = datasets.card(chosen.dataset)
-    rule = experiments.rule_of(card, chosen.label_rule, chosen.target)
-    y, meta = windows_of(((f"S{s}", f"t{s}", s % 2, 1) for s in range(n)), chosen.seconds)
-    shape = (n, 1, round(chosen.seconds * chosen.sfreq))
-    X = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return Data(X, y, meta, card, rule, "noise", Path("nowhere"), chosen.sfreq)
-
-
-def built(variant: str | None = None, **given: object) -> dict[str, object]:
-    """Return the parameters of the classifier of a setting."""
-    chosen = setting(**given)
-    return ssl_ecg.build(chosen, noise(chosen), variant).get_params()
 
 
 # What parameters become.
@@ -153,6 +121,11 @@ def test_a_setting_of_licensed_recordings_needs_none_of_them(tmp_path, monkeypat
         ({"variant": "published+equal_alpha+one_softmax"}, "one softmax has no weights"),
         ({"label_budget": 0.5, "pretraining": "fold"}, "would lose the windows"),
         ({"variant": "published+one_softmax+only_noise"}, "nothing to tell apart"),
+        ({"variant": "published+one_set", "pretraining": "fold"}, "names released weights"),
+        ({"variant": "published+one_set", "pretext": "contrastive"}, "names released weights"),
+        ({"variant": "published+one_set", "dataset": "wesad"}, "for -p dataset dreamer"),
+        ({"epochs": 5}, "heads always get 200 epochs"),
+        ({"epochs": 5, "pretext": "random"}, "would change nothing"),
         ({"variant": "published+only_nose"}, "did you mean only_noise"),
         ({"dataset": "eegmat", "tier": "licensed"}, "ask for tier='open'"),
         ({"dataset": "wesad", "target": "valence"}, "wesad has no label_rule"),
@@ -251,7 +224,7 @@ def test_variants_reach_the_pretext() -> None:
 
 def test_every_change_of_the_pretext_or_the_encoder_is_pretrained_in_the_fold() -> None:
     """No released weights were made with it."""
-    as_released = {"source", "weights", "optimizer"}
+    as_released = {"source", "weights", "optimizer", "pooled"}
     for name, change in ssl_ecg.VARIANTS.items():
         of_training = set(training_options(name)) - as_released
         of_encoder = {"batch_norm", "activation", "pooling"} & set(change)
@@ -266,116 +239,6 @@ def test_pretraining_in_the_fold_has_the_epochs_of_the_setting(place) -> None:
     assert (found["encoder__epochs"], found["encoder__batch_size"]) == (7, 4)
     assert found["encoder__seed"] == found["seed"] == 3
     assert found["encoder__sfreq"] == 128
-
-
-# Which released weights.
-
-
-def corpora(name: str) -> set[str]:
-    """Return what weights were pretrained on, by their recipe."""
-    found = _ssl_ecg_weights.RECIPES[name].corpora
-    return {one for corpus in found for one in (CORPORA if corpus == PLAIN else (corpus,))}
-
-
-@pytest.mark.parametrize("dataset", ssl_ecg.DATASETS)
-@pytest.mark.parametrize("pretext", ["transformations", "contrastive"])
-@pytest.mark.parametrize("tier", ["simulated", "real"])
-def test_released_weights_have_not_seen_the_data_set(dataset, pretext, tier) -> None:
-    tier = tier if tier == "simulated" else REAL.get(dataset, "licensed")
-    chosen = setting(dataset=dataset, tier=tier, pretext=pretext)
-    name, sha256 = ssl_ecg.weights_of(chosen)
-    recipe = _ssl_ecg_weights.RECIPES[name]
-    assert dataset not in corpora(name) and recipe.pretext == pretext
-    assert sha256 == ssl_ecg.RELEASED.get(name, "")
-    encoder = ssl_ecg.build(chosen, noise(chosen)).encoder
-    assert (encoder.source, encoder.sha256) == (name, sha256 or None)
-    assert (encoder.dataset, encoder.tier) == (dataset, tier)
-    assert dict(encoder.options) == recipe.encoder
-
-
-@pytest.mark.parametrize("part", ["from_scratch", "random_encoder", "in_fold", "transductive",
-                                  "only_noise", "contrastive_loss", "relu"])  # fmt: skip
-def test_what_is_trained_elsewhere_uses_no_released_weights(part) -> None:
-    assert ssl_ecg.weights_of(setting(), f"published+{part}") == ()
-
-
-def test_a_random_encoder_is_taken_from_no_file() -> None:
-    assert built(pretext="random")["encoder__source"] == "random"
-    assert built("published+random_encoder+relu")["encoder__source"] == "random"
-
-
-def test_recipes_watch_people_they_do_not_train_on() -> None:
-    for name, recipe in _ssl_ecg_weights.RECIPES.items():
-        assert recipe.watched in REAL and recipe.watched not in corpora(name)
-        assert name.startswith(f"ssl_ecg_{recipe.pretext}_")
-        left_out = name.partition("_without_")[2]
-        assert left_out in ("", recipe.watched)
-        assert recipe.encoder == (
-            {"batch_norm": True, "activation": "relu"} if recipe.pretext == "contrastive" else {}
-        )
-
-
-def test_the_weights_that_lie_here_are_those_that_are_named() -> None:
-    assert set(ssl_ecg.RELEASED) <= set(_ssl_ecg_weights.RECIPES)
-    for name, sha256 in ssl_ecg.RELEASED.items():
-        path = pretrain.path_of(name)
-        assert files.sha256(path) == sha256, name
-        card, recipe = checkpoint.read_card(path), _ssl_ecg_weights.RECIPES[name]
-        subjects = [one.split("/") for one in card["made_by"]["subjects"]]
-        seen = {corpus for corpus, _, _ in subjects}
-        assert seen == corpora(name) and recipe.watched not in seen
-        for corpus, tier, subject in subjects:
-            known = datasets.card(corpus).subjects if corpus in datasets.names() else (subject,)
-            assert subject in known and tier == "open", "as windows to be tested are named"
-        assert card["made_by"]["windows"]["sfreq"] == 256
-
-
-@pytest.fixture
-def tiny_corpora(tmp_path, monkeypatch) -> None:
-    """Let every corpus be noise of six subjects, and the project an empty folder."""
-
-    def windows(names: tuple[str, ...], **_: object) -> Unlabelled:
-        X = np.random.default_rng(0).standard_normal((6, 1, 32)).astype(np.float32)
-        return Unlabelled(X, np.array([f"{names[0]}/open/S{i}" for i in range(6)]))
-
-    monkeypatch.setattr(unlabelled, "windows", windows)
-    monkeypatch.setattr(unlabelled, "describe", lambda names: pd.DataFrame({"corpus": names}))
-    monkeypatch.setattr(pretrain, "project_root", lambda: tmp_path)
-
-
-@pytest.mark.parametrize("pretext", ["transformations", "contrastive"])
-def test_weights_are_made_by_their_recipe(tiny_corpora, monkeypatch, capsys, pretext) -> None:
-    name = f"ssl_ecg_{pretext}_without_eegmat"
-    short = replace(_ssl_ecg_weights.RECIPES[name], epochs=2, batch_size=4)
-    monkeypatch.setattr(_ssl_ecg_weights, "RECIPES", {name: short})
-    before = ssl_ecg.weights().iloc[0]
-    assert before["size"] == "not here" and "of a subject" in before["windows"]
-    path = ssl_ecg.pretrain(name)
-    assert path == pretrain.path_of(name)
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"{name}: reading drivedb, plain; eegmat is watched"
-    assert told[1] == f"{name}: 6 windows of 6 subjects, 2 epochs"
-    assert [line.split(" after ")[0] for line in told[2:]] == ["epoch 1", "epoch 2"]
-    _, card = encoders.released(name, files.sha256(path))
-    made_by = card["made_by"]
-    assert card["constructor"] == {"n_chans": 1} | short.encoder
-    assert made_by["subjects"] == [f"drivedb/open/S{i}" for i in range(6)]
-    assert made_by["recipe"]["pretext"] == pretext and made_by["recipe"]["epochs"] == 2
-    measures = [f"f1 {task}" for task in augment.NAMES]
-    measures = measures if pretext == "transformations" else ["accuracy other_view"]
-    assert list(made_by["history"]) == ["epoch", "steps", "loss", *measures]
-    assert made_by["windows"]["sfreq"] == 256 and made_by["licences"] == [
-        {"corpus": "drivedb"}, {"corpus": "plain"}]  # fmt: skip
-    after = ssl_ecg.weights().iloc[0]
-    assert after["windows"] == "6 of 6 subjects" and after["size"] == "1.3 MB"
-    sums = {files.sha256(ssl_ecg.pretrain(name)), files.sha256(path)}
-    assert len(sums) == 1, "the same bytes again"
-
-
-def test_weights_without_a_recipe_are_refused() -> None:
-    with pytest.raises(ParameterError, match="no recipe for weights 'any'; there are ssl_ecg_"):
-        ssl_ecg.pretrain("any")
-    assert ssl_ecg.weights()["weights"].tolist() == list(_ssl_ecg_weights.RECIPES)
 
 
 # Sweeps.

@@ -42,6 +42,7 @@ _FROZEN, _CONTRASTIVE, _RANDOM, _SCRATCH = (
 ARMS = (
     _FROZEN, _CONTRASTIVE, _RANDOM, "hrv_logistic", _SCRATCH, "fingerprint", "majority",
     model_of(f"{PUBLISHED}+contrastive"), model_of(f"{PUBLISHED}+fine_tuned"),
+    model_of(f"{PUBLISHED}+one_set"),
 )  # fmt: skip
 """What is drawn side by side. What fewer sweeps have stands last, so that colours stay the same."""
 BUDGETED = ARMS[:5]

@@ -54,6 +54,7 @@ VERSIONS = {
 """The versions of a window in the order of the released code, as an axis calls them."""
 MEASURES = {"f1": "F1", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 PARTS = {
+    "one_set": "pretrained on one data set",
     "in_fold": "the published pretext", "transductive": "pretrained on all windows",
     "window_zscore": "z-score of each window", "one_softmax": "one softmax over all",
     "equal_alpha": "equal weights of heads", "relu": "ReLU (published: leaky)",

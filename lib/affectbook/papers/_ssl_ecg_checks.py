@@ -28,7 +28,10 @@ def require_sense(params: object, changes: Mapping[str, object]) -> None:
     ParameterError
         With the first thing that is wrong.
     """
-    wrong = (_of_protocol(params, changes), _of_source(params, changes), _of_variant(changes))
+    wrong = (
+        _of_protocol(params, changes), _of_source(params, changes), _of_released(params, changes),
+        _of_variant(changes),
+    )  # fmt: skip
     for told in chain.from_iterable(wrong):
         raise ParameterError(told)
 
@@ -49,16 +52,32 @@ def _of_source(params: object, changes: Mapping[str, object]) -> Iterator[str]:
             "without a pretext there is nothing to freeze; take -p pretext random for a frozen "
             "encoder that has learnt nothing, or leave finetune out"
         )
-    if pretext in ("none", "random"):
-        if params.pretraining != "other":
-            yield (
-                f"-p pretext {pretext} pretrains nothing; leave -p pretraining "
-                f"{params.pretraining} out"
-            )
+    if pretext in ("none", "random") and params.pretraining != "other":
+        yield (
+            f"-p pretext {pretext} pretrains nothing; leave -p pretraining "
+            f"{params.pretraining} out"
+        )
     if source and params.label_budget < 1:
         yield (
             "an encoder that is pretrained in the fold would lose the windows without a label, "
             "too; take label_budget with -p pretraining other"
+        )
+
+
+def _of_released(params: object, changes: Mapping[str, object]) -> Iterator[str]:
+    pretext, source = changes.get("pretext", "transformations"), changes.get("source")
+    if "pooled" in changes and (source or pretext != "transformations"):
+        yield "one_set names released weights of the published pretext; leave it out here"
+    if "pooled" in changes and (params.dataset, params.tier) != ("dreamer", "simulated"):
+        yield (
+            "one_set stands for weights that were pretrained on one twin; it is for -p dataset "
+            "dreamer -p tier simulated only"
+        )
+    if params.epochs is not None and not source and not changes.get("finetune"):
+        yield (
+            f"epochs = {params.epochs} would change nothing: the encoder is frozen and not trained "
+            "here, and heads always get 200 epochs; leave epochs out, or take -p finetune true or "
+            "-p pretraining fold"
         )
 
 

@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "fine_tuned": {"finetune": True},
     "frozen": {"finetune": False},
     **{f"head_{name}": {"head": name} for name in HEADS},
+    "one_set": {"pooled": False},
     "in_fold": {"source": "fold"},
     "transductive": {"source": "transductive"},
     "equal_alpha": {"alpha": "equal", "source": "fold"},

@@ -1,7 +1,9 @@
 """Released encoders of self-supervised ECG: what each was pretrained on, and how it is made again.
 
-Each leaves out one data set, so that no subject of that set was seen: on it, a released encoder is
-honest for every fold at once.
+Those of real recordings leave out one data set, so that no subject of that set was seen: on it, a
+released encoder is honest for every fold at once. Those of simulated people are for the twin of
+DREAMER, whose people are none of them: pooled over three other twins, as the paper pools its sets,
+and of one twin alone.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from torch import nn
 
 from affectbook import pretrain, unlabelled
 from affectbook.errors import ParameterError
+from affectbook.files import sha256
 from affectbook.models import checkpoint
 from affectbook.models.pretexts import Contrastive, Transformations
+from affectbook.models.ssl_ecg import TransformationRecognition
 from affectbook.papers._ssl_ecg_variants import VARIANTS
 
 _PRETEXTS = {"transformations": Transformations, "contrastive": Contrastive}
 _ENCODER = ("activation", "batch_norm", "pooling")
 _WATCHED = 64
+WITH_HEADS = "_with_heads"
 # Seven versions of a window take three times as long as two views; eegmat has 36 people, drivedb 3.
 _SIZES = {
     ("transformations", "drivedb"): {"per_subject": 40, "batch_size": 8},
@@ -36,6 +41,7 @@ _SIZES = {
     ("contrastive", "drivedb"): {"per_subject": 120, "batch_size": 16},
     ("contrastive", "eegmat"): {"per_subject": 120, "batch_size": 16},
 }
+_TWINS = ("amigos_twin", "swell_twin", "wesad_twin")
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Recipe:
     batch_size, epochs, seed : int
     precision : str
         As `pretrain.pretrain` takes it.
+    heads : bool
+        Keep the network with its heads, too, in a file beside the encoder.
     """
 
     pretext: str
@@ -66,6 +74,7 @@ class Recipe:
     epochs: int = 10
     seed: int = 0
     precision: str = "bfloat16"
+    heads: bool = False
 
     @property
     def encoder(self) -> dict[str, object]:
@@ -81,6 +90,15 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         )
         for pretext in _PRETEXTS
         for left_out, kept in (("eegmat", "drivedb"), ("drivedb", "eegmat"))
+    }
+    | {
+        # About as many windows of one twin as of three.
+        f"ssl_ecg_{pretext}_of_{name}": Recipe(pretext, corpora, "dreamer_twin", *sizes, heads=kept)
+        for pretext, name, corpora, sizes, kept in (
+            ("transformations", "twins", _TWINS, (12, 8), True),
+            ("transformations", "wesad_twin", ("wesad_twin",), (28, 8), False),
+            ("contrastive", "twins", _TWINS, (40, 16), False),
+        )
     }
 )
 
@@ -121,10 +139,30 @@ def make(name: str) -> Path:
                     "threads": os.environ.get("OMP_NUM_THREADS", "")},
         "minutes": round((time.monotonic() - started) / 60, 1),
     }  # fmt: skip
+    told = {"subjects": list(subjects), "history": history, "made_by": made_by}
+    if recipe.heads:
+        path = pretrain.path_of(name + WITH_HEADS)
+        pretrain.keep(network, path, constructor={"n_chans": 1, **recipe.encoder}, **told)
+        print(f"{path.stem}: SHA-256 {sha256(path)}")
     return pretrain.keep(
         network.encoder, pretrain.path_of(name), constructor={"n_chans": 1, **recipe.encoder},
-        subjects=list(subjects), history=history, made_by=made_by,
+        **told,
     )  # fmt: skip
+
+
+def with_heads(name: str, checked: str) -> TransformationRecognition:
+    """Return the pretext network that `make` kept beside an encoder, to be scored.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights are not there, damaged, or have another SHA-256 than `checked`.
+    """
+    path = pretrain.path_of(name)
+    checkpoint.load_state(path, sha256=checked)
+    network = TransformationRecognition(**checkpoint.read_card(path)["constructor"])
+    checkpoint.load(network, path)
+    return network.eval()
 
 
 def table() -> pd.DataFrame:

@@ -19,6 +19,7 @@ from affectbook.experiments import Data, Setting
 from affectbook.papers._setting import param, resolved
 from affectbook.papers._ssl_ecg_checks import require_sense
 from affectbook.papers._ssl_ecg_claims import PUBLISHED_CLAIMS
+from affectbook.papers._ssl_ecg_released import HEADS as RELEASED_HEADS
 from affectbook.papers._ssl_ecg_released import RELEASED, released_for
 from affectbook.papers._ssl_ecg_sweeps import SWEEPS
 from affectbook.papers._ssl_ecg_variants import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
     from affectbook.encoders import PretrainedEncoder
+    from affectbook.models.ssl_ecg import TransformationRecognition
 
 __all__ = [
     "PUBLISHED_CLAIMS", "RELEASED", "SWEEPS", "VARIANTS", "WHOLE", "network_options",
@@ -101,8 +103,9 @@ SCALES = {
 }  # fmt: skip
 
 DEVIATIONS = (
-    "The encoder is pretrained on real recordings of other data sets, by default, so that no fold "
-    "can have seen its test subjects; as published, it is pretrained on the training windows of "
+    "The encoder is pretrained on other data sets, by default, so that no fold can have seen its "
+    "test subjects: for DREAMER's twin on the twins of the three other data sets of the paper, for "
+    "real recordings on other real ones. As published, it is pretrained on the training windows of "
     "four data sets at once, whose subjects are in the test, too.",
     "Ten epochs of pretraining with batches of 16 windows (100 and 128 as published), in bfloat16 "
     "for the released weights.",
@@ -163,7 +166,7 @@ class Params:
     )
     allow_missing: str = param("", "subjects to do without, such as S07,S09")
     effect: float = param(
-        3.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
+        1.0, "simulated only: how much conditions differ (0: not at all)", low=0.0, high=3.0
     )
     fingerprint: float = param(
         1.0, "simulated only: how recognisable subjects and trials are", low=0.0, high=3.0
@@ -259,7 +262,8 @@ def weights_of(setting: Setting, variant: str | None = None) -> tuple[str, ...]:
     training = training_options(variant)
     if pretext in ("none", "random") or training.get("source"):
         return ()
-    name = released_for(pretext, _set_of(setting))
+    pooled = training.get("pooled", True)
+    name = released_for(pretext, _set_of(setting), setting.tier, pooled)
     return name, RELEASED[name]
 
 
@@ -303,6 +307,19 @@ def weights() -> pd.DataFrame:
     from affectbook.papers import _ssl_ecg_weights
 
     return _ssl_ecg_weights.table()
+
+
+def with_heads() -> TransformationRecognition:
+    """Return the network of the published pretext with its heads, pretrained on three twins.
+
+    Raises
+    ------
+    CheckpointError
+        If its weights are not there, or not those that were released.
+    """
+    from affectbook.papers import _ssl_ecg_weights
+
+    return _ssl_ecg_weights.with_heads(*RELEASED_HEADS)
 
 
 def pretrain(name: str) -> Path:

@@ -3,7 +3,8 @@
 Each corpus is a fixed list of files, so that its name always means the same signals. None of them
 is a data set of `affectbook.datasets`: there are no labels, cards or twins. Of the two that are
 one there, eegmat and drivedb, the labels are not used, and subjects keep their names, so that an
-audit can tell whether pretraining has seen a test subject.
+audit can tell whether pretraining has seen a test subject. Beside them stand twins of data sets:
+simulated people, with seeds of their own.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from affectbook.datasets import _drivedb_file, _folders, _published, _registry
 from affectbook.datasets.card import LabelRule
 from affectbook.datasets.recording import Recording
 from affectbook.errors import ParameterError
-from affectbook.unlabelled import _plain
+from affectbook.unlabelled import _plain, _twins
 from affectbook.unlabelled._plain import CORPORA
+from affectbook.unlabelled._twins import TWINS
 from affectbook.windows import make_windows
 
 __all__ = ["Unlabelled", "corpora", "describe", "trimmed_zscore", "windows"]
@@ -52,8 +54,8 @@ class Unlabelled(NamedTuple):
 
 
 def corpora() -> tuple[str, ...]:
-    """Return the names that `windows` takes; ``"plain"`` stands for all that follow it."""
-    return ("eegmat", "drivedb", PLAIN, *CORPORA)
+    """Return the names that `windows` takes; ``"plain"`` stands for those between it and twins."""
+    return ("eegmat", "drivedb", PLAIN, *CORPORA, *TWINS)
 
 
 def windows(
@@ -177,16 +179,17 @@ def _resolved(names: Sequence[str]) -> list[str]:
 
 
 def _licence(name: str) -> str:
+    if name in TWINS:
+        return _twins.LICENCE
     return CORPORA[name].licence if name in CORPORA else datasets.card(name).licence.split(":")[0]
 
 
 def _recordings(name: str) -> Iterator[Recording]:
     """Yield the recordings of a corpus, with one channel of one name, under their full names."""
     read = {"eegmat": _eegmat, "drivedb": _drivedb}.get(name)
-    for one in read() if read else _others(name):
-        yield replace(
-            one, subject=f"{name}/{TIER}/{one.subject}", condition=_WHAT, ch_names=("ECG",)
-        )
+    corpus = _twins.named(name) if name in TWINS else f"{name}/{TIER}"
+    for one in _twins.read(name) if name in TWINS else read() if read else _others(name):
+        yield replace(one, subject=f"{corpus}/{one.subject}", condition=_WHAT, ch_names=("ECG",))
 
 
 def _eegmat() -> Iterator[Recording]:
