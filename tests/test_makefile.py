@@ -112,9 +112,17 @@ def test_fault_injections_have_a_target_of_their_own(called) -> None:
     assert called("faults", "TESTS=tests/test_cache.py")[1:] == [
         *pytest_, "faults", "tests/test_cache.py",
     ]  # fmt: skip
-    assert called("test-slow")[1:] == [*pytest_, "slow"]
-    quick = called("test", "-o", "lint", "-o", "notebooks")
-    assert quick[-5:] == [*pytest_, "not slow and not faults"]
+
+
+def test_a_whole_suite_runs_on_all_cores_and_one_file_in_one_process(called) -> None:
+    workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
+    for target, marks, way in (("test-slow", "slow", "load"),
+                               ("test", "not slow and not faults", "loadfile")):  # fmt: skip
+        alone = ("-o", "lint", "-o", "notebooks") if target == "test" else ()
+        whole = called(target, *alone)
+        assert whole[-11:] == ["-m", "pytest", "-q", *workers, way, "-m", marks]
+        one = called(target, *alone, "TESTS=tests/test_cache.py")
+        assert one[-6:] == ["-m", "pytest", "-q", "-m", marks, "tests/test_cache.py"]
 
 
 def test_every_target_is_phony(root: Path) -> None:

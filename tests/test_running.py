@@ -18,12 +18,12 @@ def test_none_and_what_the_scale_says_are_one_run() -> None:
     assert running.plan("hcmnet", named | {"epochs": named["epochs"] + 1}).key != by_scale.key
 
 
+@pytest.mark.usefixtures("ran")
 def test_every_file_of_a_run_is_there_or_it_is_made_again(tiny: TinyProject) -> None:
-    tiny.runs("run", "tiny")
     (folder,) = (tiny.root / "build" / "runs" / "tiny").iterdir()
     before = {path.name for path in folder.iterdir()}
     (folder / "predictions.csv").unlink()
-    again = tiny.runs("run", "tiny")
+    again = tiny.runs("run", "tiny", "-p", "seed", "5")
     assert "finished before" not in again.stdout and again.returncode == 0
     assert {path.name for path in folder.iterdir()} == before == set(pools.FILES)
 

@@ -66,6 +66,8 @@ class TinyProject:
             shutil.copy(ROOT.joinpath("lib", "affectbook", name).with_suffix(".py"), target)
         (root / "lib" / "affectbook" / "papers" / "tiny.py").write_text(PAPER)
         (root / "lib" / "affectbook" / "unused.py").write_text("UNUSED = 1\n")
+        # Takes more than a second to load; who checks notebooks with it does without.
+        (root / "lib" / "rfc3987_syntax.py").write_text("raise ImportError\n")
         self.core.write_text("VALUE = 7\n")
         for name in ("pyproject.toml", "requirements.in", "constraints.txt"):
             shutil.copy(ROOT / name, root)
