@@ -32,7 +32,8 @@ BENCH_VENV := $(VENV)-bench
 RUNS := $(BIN)/python -m affectbook.runs
 PYTEST := $(BIN)/python -m pytest -q
 # A whole suite takes a worker for each core, of one thread each; the tests of one file run in a single process.
-WORKERS := -n auto --maxprocesses 4 --dist
+# What a file makes once stays in one worker: by file where there are many, by the mark xdist_group where there are few.
+WORKERS := -n logical --maxprocesses 4 --dist
 ONE_THREAD = $(if $(TESTS),,OMP_NUM_THREADS=1)
 
 .PHONY: help env book run sweep data check-data pretrain record confirm check-stale test test-slow faults bench lint notebooks strip lab clean
@@ -97,7 +98,7 @@ test: lint notebooks ## check style and notebooks, run the quick tests (TESTS=te
 	@$(ONE_THREAD) $(PYTEST) $(if $(TESTS),,$(WORKERS) loadfile) -m "not slow and not faults" $(TESTS)
 
 test-slow: $(STAMP) ## run the slow tests: training and whole notebooks
-	@$(ONE_THREAD) $(PYTEST) $(if $(TESTS),,$(WORKERS) load) -m slow $(TESTS)
+	@$(ONE_THREAD) $(PYTEST) $(if $(TESTS),,$(WORKERS) loadgroup) -m slow $(TESTS)
 
 # What lies in tests/faults belongs to them with or without the mark; 5 is pytest's word for "none left".
 faults: $(STAMP) ## run the fault injections: damaged files, full disks, interrupted runs

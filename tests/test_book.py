@@ -19,6 +19,7 @@ import executed_notebooks  # noqa: E402 - an extension of Sphinx, not of this pa
 
 sys.path.pop(0)
 
+pytestmark = pytest.mark.xdist_group("book")  # one worker builds it
 FETCHED = re.compile(r"^(https?:)?//")
 
 

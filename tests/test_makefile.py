@@ -115,8 +115,8 @@ def test_fault_injections_have_a_target_of_their_own(called) -> None:
 
 
 def test_a_whole_suite_runs_on_all_cores_and_one_file_in_one_process(called) -> None:
-    workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
-    for target, marks, way in (("test-slow", "slow", "load"),
+    workers = ["-n", "logical", "--maxprocesses", "4", "--dist"]
+    for target, marks, way in (("test-slow", "slow", "loadgroup"),
                                ("test", "not slow and not faults", "loadfile")):  # fmt: skip
         alone = ("-o", "lint", "-o", "notebooks") if target == "test" else ()
         whole = called(target, *alone)
