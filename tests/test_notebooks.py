@@ -103,8 +103,19 @@ def test_code_parses_without_magics(path: Path) -> None:
         ast.parse(notebook.text(cell))
 
 
-@each_paper
-def test_hidden_solutions_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+TRAINING = {"ms_imamba"}
+"""Whose solutions train for seconds."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in TRAINING else [], id=path.stem)
+        for path in PATHS
+        if path.stem in PAPERS
+    ],
+)
+def test_hidden_solutions_hold(path: Path) -> None:
     """Solutions are cells of their own; they need the parameters, the imports, and no results."""
     cells = notebook.code_cells(notebook.read(path))
     solutions = [cell for cell in cells if "solution" in notebook.tags(cell)]
