@@ -9,14 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 import pytest
 import remembered  # noqa: F401
 from hypothesis import settings
 from tiny_project import ROOT, TinyProject
 
-from affectbook import figures
 from affectbook.files import project_root
 
 # Takes more than a second to load, in every process; notebooks can be checked without it.
@@ -58,6 +55,12 @@ def root() -> Path:
 @pytest.fixture
 def drawing() -> Iterator[None]:
     """Draw without a screen and in the book's theme; leave nothing open or set."""
+    # Imported here, as the process that only hands tests out to workers draws nothing.
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from affectbook import figures
+
     matplotlib.use("agg")
     with matplotlib.rc_context():
         figures.theme()
