@@ -114,6 +114,34 @@ def subject_probe(paper: ModuleType, experiment: Experiment) -> None:
     pretext_scores.probe_subjects(paper, experiment)
 
 
+def layers(paper: ModuleType, experiment: Experiment, **options: object) -> None:
+    """Ask linear models what each layer of a frozen backbone knows: `layer_probes`."""
+    from affectbook import layer_probes
+
+    layer_probes.probe(paper, experiment, **options)
+
+
+def gates(paper: ModuleType, experiment: Experiment, **options: object) -> None:
+    """Evaluate a network with a gate, and keep its weights: `gate_scores`."""
+    from affectbook import gate_scores
+
+    gate_scores.weigh(paper, experiment, **options)
+
+
+def overlap(paper: ModuleType, experiment: Experiment, **options: object) -> None:
+    """Choose the overlap of windows on inner folds, score it on outer ones: `overlap_scores`."""
+    from affectbook import overlap_scores
+
+    overlap_scores.choose(paper, experiment, **options)
+
+
+def noise(paper: ModuleType, experiment: Experiment, **options: object) -> None:
+    """Train on clean windows, and test on noisy ones: `noise_scores`."""
+    from affectbook import noise_scores
+
+    noise_scores.score(paper, experiment, **options)
+
+
 ANALYSES: dict[str, Callable[..., None]] = {
     "network": network,
     "references": references,
@@ -123,4 +151,8 @@ ANALYSES: dict[str, Callable[..., None]] = {
     "periods": periods,
     "pretext": pretext,
     "subject_probe": subject_probe,
+    "layers": layers,
+    "gates": gates,
+    "overlap": overlap,
+    "noise": noise,
 }

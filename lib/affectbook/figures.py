@@ -45,6 +45,12 @@ _NAMES = {
     "ssl_ecg:published+one_set": "one data set, frozen",
     "ssl_ecg:published+random_encoder": "random encoder, frozen",
     "ssl_ecg:published+from_scratch": "from scratch, with labels",
+    "nmoe": "NMoE",
+    "nmoe:published": "gate, mini-ECG-FM",
+    "nmoe:published+gate_last": "last layer, mini-ECG-FM",
+    "nmoe:published+random_full": "gate, random weights, full size",
+    "nmoe:published+random_mini": "gate, random weights, mini",
+    "nmoe:published+mini_without_cmsc": "gate, mini without CMSC",
     "group_kfold_subject": "new subjects\n(group_kfold_subject)",
     "leave_one_subject_out": "a new subject\n(leave_one_subject_out)",
     "group_kfold_subject_transductive": "new subjects, transductive\n"

@@ -38,6 +38,11 @@ _COMPUTING = {
                  "transfer"),
     "pretext": ("experiments", "models.network", "models.scaling", "pretext_scores"),
     "subject_probe": ("experiments", "models.network", "models.scaling", "pretext_scores"),
+    "layers": ("experiments", "models.network", "models.scaling", "layer_probes"),
+    "gates": ("experiments", "models.network", "models.scaling", "gate_scores"),
+    "overlap": ("experiments", "models.network", "models.scaling", "overlap_scores"),
+    "noise": ("experiments", "models.network", "models.reference", "models.small_cnn",
+              "models.scaling", "noise_scores"),
     "periods": ("experiments", "chosen_periods", "models.periods", "models.eeg_scaling"),
 }  # fmt: skip
 # ... but for what decides nothing, and for what makes the windows: their content is hashed itself.

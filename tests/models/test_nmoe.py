@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from affectbook import layer_toys
 from affectbook.errors import ParameterError
 from affectbook.models.nmoe import CONTEXTS, GATES, Gate, NMoE
 
@@ -270,58 +271,15 @@ def test_what_cannot_be_computed_is_said() -> None:
 # Toy data: which gate finds what there is to find.
 
 
-def trained(gate: str, x: Tensor, y: Tensor, steps: int = 150) -> NMoE:
-    """Train gate and linear head on all windows at once; the gate takes larger steps."""
-    found = model(gate, hidden=x.shape[-1], widths=()).train()
-    own = [{"params": found.head.parameters()}, {"params": found.gate.parameters(), "lr": 0.1}]
-    optimizer = torch.optim.Adam(own, lr=0.02)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(found(x), y).backward()
-        optimizer.step()
-    return found.eval()
+def trained(gate: str, x: Tensor, y: Tensor) -> NMoE:
+    """Train gate and linear head on all windows at once."""
+    found, _ = layer_toys.fitted(gate, layer_toys.Toy(x.repeat(2, 1, 1, 1), y.repeat(2), y))
+    return found
 
 
 @torch.no_grad()
 def accuracy(found: NMoE, x: Tensor, y: Tensor) -> float:
     return (found(x).argmax(1) == y).float().mean().item()
-
-
-@pytest.fixture(params=[2, 7, 11])
-def one_layer_tells(request) -> tuple[int, Tensor, Tensor]:
-    """Return which layer carries the label, embeddings of 400 windows, and labels."""
-    y = torch.arange(400) % 2
-    x = embeddings(400, L, H, seed=request.param)
-    x[:, request.param, 0] += 3.0 * (2 * y - 1)
-    return request.param, x, y
-
-
-@pytest.mark.parametrize("gate", ["static", "raw"])
-def test_a_gate_of_numbers_finds_the_layer_that_carries_the_label(one_layer_tells, gate) -> None:
-    layer, x, y = one_layer_tells
-    found = trained(gate, x[:200], y[:200])
-    weights = found.weights(x)[0].abs()
-    assert weights.argmax() == layer and weights[layer] > 2 * weights.sort()[0][-2]
-    uniform = trained("uniform", x[:200], y[:200])
-    assert accuracy(found, x[200:], y[200:]) > accuracy(uniform, x[200:], y[200:]) + 0.05
-
-
-def test_where_the_layer_depends_on_the_window_only_a_dynamic_gate_finds_it() -> None:
-    y = torch.arange(600) % 2
-    second = embeddings(600, seed=5) > 0
-    x = 0.5 * embeddings(600, L, H, seed=6)
-    for layer, tells in ((3, ~second), (8, second)):
-        # The other one of the two says the opposite: no fixed mixture is right about both.
-        x[:, layer, 0] += 2.0 * (2 * y - 1) * (2 * tells.float() - 1)
-    x[:, -1, 1] += 3.0 * (2 * second.float() - 1)
-    scores = {}
-    for gate in ("static", "dynamic"):
-        found = trained(gate, x[:300], y[:300])
-        scores[gate] = accuracy(found, x[300:], y[300:])
-    assert scores["static"] < 0.7 and scores["dynamic"] > 0.9
-    weights = found.weights(x).detach()
-    taken = [weights[part].mean(0).argmax().item() for part in (second, ~second)]
-    assert sorted(taken) == [3, 8], "one of the two for each kind of window: right or opposite"
 
 
 def test_a_gate_of_tokens_finds_what_the_mean_over_tokens_hides() -> None:

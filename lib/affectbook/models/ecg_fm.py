@@ -115,10 +115,12 @@ class ECGFM(nn.Module):
     def _kept(cls, path: Path, sha256: str | None) -> ECGFM:
         if sha256 is not None:
             checkpoint.load_state(path, sha256=sha256)
-        sizes = checkpoint.read_card(path)["constructor"]
-        model = cls._on_meta(path, sizes).to_empty(device="cpu")
-        checkpoint.load(model, path)
-        return model
+        card = checkpoint.read_card(path)
+        model = cls._on_meta(path, card["constructor"]).to_empty(device="cpu")
+        # What is kept in half precision takes half the space; it is computed with in float32.
+        halved = any(told["dtype"] == "float16" for told in card["tensors"].values())
+        checkpoint.load(model.half() if halved else model, path)
+        return model.float()
 
     @classmethod
     def _on_meta(cls, path: Path, sizes: dict[str, object] | None) -> ECGFM:

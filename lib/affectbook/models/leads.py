@@ -1,6 +1,6 @@
 """One lead for a network that was pretrained on twelve.
 
-How the single channel of a wearable was fed to ECG-FM was not found in the paper on NMoE (A.
+How the single channel of a wearable was fed to ECG-FM was not found in the paper on NMoE (N.
 Mansourian et al., arXiv 2503.01750), so that it is a choice here, to be ablated.
 
 Letters: b windows, c leads, t samples.
