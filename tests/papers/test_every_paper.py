@@ -24,16 +24,23 @@ SFREQ, LONGEST = 128.0, 2.0
 # Parameters that become a part of the setting's `dataset`, and of its `variant`; a budget of labels
 # is handed to the protocol by the notebook, and is told after the variant in score rows.
 IN_DATASET = {"allow_missing", "channels"}
-IN_VARIANT = {"embedding", "periods", "pretext", "head", "finetune", "pretraining"}
+IN_VARIANT = {
+    "embedding", "periods", "pretext", "head", "finetune", "pretraining", "backbone", "gate",
+    "layers", "lead",
+}  # fmt: skip
 NOT_IN_SETTING = IN_DATASET | IN_VARIANT | {"label_budget"}
-# A variant that is trained on these windows alone, for as long as the setting says, where the first
-# one takes weights that were released. Nothing is selected there.
-TRAINED = {"ssl_ecg": "published+from_scratch"}
-# Variants that say by name what the first one does by default, on the default data.
-SAME = {"ssl_ecg": {"frozen", "head_dense_512x3"}}
-# What stands after a variant in score rows: what a network was calibrated with, and a share of what
-# it could have been trained on.
-AFTER_VARIANT = r"(\+\d+_(windows|steps)|\+[0-9.]+_of_(subjects|trials))+$"
+# A variant that is trained for as long as the setting says, on all training windows, with nothing
+# selected; the others hold windows back.
+TRAINED = {"ssl_ecg": "published+from_scratch", "nmoe": "published"}
+# Variants that say by name what the first one does by default, on the default data; or that begin
+# as it does, and differ once they are trained.
+SAME = {"ssl_ecg": {"frozen", "head_dense_512x3"}, "nmoe": {"gate_raw"}}
+# What stands after a variant in score rows: what a network was calibrated with, a share of what it
+# could have been trained on, and what was added to the windows it is tested on.
+AFTER_VARIANT = (
+    r"(\+\d+_(windows|steps)|\+[0-9.]+_of_(subjects|trials)"
+    r"|\+(wander|muscle|motion)_\d+_db(_filtered)?)+$"
+)
 every = pytest.mark.parametrize("name", papers.names())
 # Analyses that split the windows of a new subject once more.
 BESIDE = (
@@ -86,14 +93,19 @@ def built(paper: ModuleType, setting: Setting, data: Data, variant: str) -> Wind
     """Return the untrained network of a variant; pretrained weights would come with a fit."""
     net = paper.build(setting, data, variant)
     net.fitted_encoder_ = None
-    return net.initialize()
+    net.initialize()
+    if hasattr(net.module_, "learn_scale"):
+        net.module_.learn_scale(shown(net, 8))
+    return net
 
 
 def shown(net: WindowNet, n_windows: int) -> torch.Tensor:
-    """Return noise in the shape that the network takes: windows, or features of them."""
+    """Return noise in the shape that the network takes: windows, features, or layers of tokens."""
     shape = net.get_params_for("module")
-    noise = np.random.default_rng(0).standard_normal((n_windows, shape["n_chans"],
-                                                      shape["n_times"]))  # fmt: skip
+    sizes = [shape.get("n_chans", shape.get("n_layers")), shape.get("n_times", shape.get("hidden"))]
+    if shape.get("gate") == "token" and "n_layers" in shape:
+        sizes.insert(1, 3)
+    noise = np.random.default_rng(0).standard_normal((n_windows, *sizes))
     return torch.as_tensor(noise, dtype=torch.float32)
 
 
@@ -103,7 +115,7 @@ def variants(paper: ModuleType) -> list[str]:
 
 
 def test_there_is_a_paper() -> None:
-    assert {"hcmnet", "ms_imamba", "ssl_ecg"} <= set(papers.names())
+    assert {"hcmnet", "ms_imamba", "nmoe", "ssl_ecg"} <= set(papers.names())
     assert papers.names() == tuple(sorted(papers.names()))
 
 
