@@ -70,8 +70,8 @@ _NOT_FOUND = (
     ("normalisation",
      "normalised [S]; over window, recording or person: not found [N]; in ECG-FM each lead over "
      "its recording, before it is cut [C]",
-     "each window over itself; of a single lead the group norm takes size and offset away in any "
-     "case [B]"),
+     "each window over itself; of a single lead the group norm takes the offset away in any case, "
+     "and the size but for its epsilon [B]"),
     ("unit of the split",
      "five-fold cross-validation [S]; of windows, recordings or people: not found [N]",
      "people; shuffled windows in red beside them [B]"),
