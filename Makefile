@@ -20,7 +20,7 @@ ARGS ?=
 RUN ?=
 NAME ?=
 TESTS ?=
-BENCH ?= mamba2 mamba hcmnet_step ms_imamba_step nmoe_step transformations growth wearable recordings runs
+BENCH ?= mamba2 mamba hcmnet_step ms_imamba_step nmoe_step nmoe_tuning transformations growth wearable recordings runs
 # Which data set to get or look at, the publisher's zip that you got by hand, and the folder of all data sets.
 DATASET ?=
 ARCHIVE ?=

@@ -38,7 +38,8 @@ MALLOC = ("default", "reuse")
 BOTH = ("forward", "forward+backward")
 ENOUGH = 0.1  # seconds that one sample takes at least, by repeating what is shorter
 _PEAK = "peak_mb"
-_UNTOLD = "case device threads gemm_gflop_per_s gflop products spread rounds peak_mb".split()
+_UNTOLD = """case device threads gemm_gflop_per_s gflop products spread rounds peak_mb
+             trained_parameters""".split()
 
 
 class DifferentError(AssertionError):
@@ -57,11 +58,14 @@ class Candidate:
         What a backward pass finds the gradients of, under names that all candidates share.
     step
         A whole training step, where that is timed.
+    facts
+        Columns of its rows that are counted, not timed.
     """
 
     forward: Callable[[], Tensor]
     leaves: Mapping[str, Tensor] = field(default_factory=dict)
     step: Callable[[], None] | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
 
     def run(self, what: str) -> None:
         """Do one ``forward``, ``forward+backward`` or ``step``."""
@@ -242,7 +246,8 @@ def _work(job: Mapping[str, object], todo: list[Case], rounds: int) -> None:
             for row in _rows(interleave(steps, rounds or case.rounds)):
                 more = {"pass": what, "gflop": case.gflop.get(what)}
                 more["products"] = products.library()
-                print(json.dumps(fixed | more | row), flush=True)
+                facts = candidates[row["candidate"]].facts
+                print(json.dumps(fixed | more | row | facts), flush=True)
 
 
 def _build(case: Case) -> dict[str, Candidate]:

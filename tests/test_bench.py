@@ -257,6 +257,41 @@ def test_gates_on_what_is_kept_are_held_against_the_backbone(results: Path) -> N
     assert "one through the backbone | at least 50 x | 40 x | no" in found["bench_goals.md"]
 
 
+def test_ways_to_tune_a_backbone_are_held_against_one_that_trains_all_of_it(results: Path) -> None:
+    shape = {"bench": "nmoe_tuning", "batch": 16, "samples": 2500, "pass": "step"}
+    ways = {"ours": (0.01, 41_000), benchmarks.THROUGH: (0.3, 41_000),
+            benchmarks.ADAPTERS: (0.9, 78_000),
+            benchmarks.ALL_WEIGHTS: (1.0, 1_490_000)}  # fmt: skip
+    rows = [
+        row(**shape, malloc=malloc, candidate=name, seconds=times * seconds,
+            ratio=seconds / 0.01, **{benchmarks.TRAINED: count})
+        for malloc, times in (("default", 1), ("reuse", 0.5))
+        for name, (seconds, count) in ways.items()
+    ]  # fmt: skip
+    pd.DataFrame(rows).drop(columns="length").to_csv(results / "nmoe_tuning.csv", index=False)
+    found = fragments(results.parent)
+    table = found["bench_nmoe_tuning.md"]
+    assert f"| 16 x 2500 | step | {benchmarks.ADAPTERS} | 90.0 x | 90.0 x | 1.0 x |" in table
+    assert f"| {benchmarks.ADAPTERS} | 78,000 | 5.2% |" in table
+    assert "| ours | 41,000 | 2.8% |" in table
+    goals = found["bench_goals.md"]
+    for way, judged in ((benchmarks.THROUGH, "0.4 x | 0.3 x | yes"),
+                        (benchmarks.ADAPTERS, "0.8 x | 0.9 x | no")):  # fmt: skip
+        assert f"NMoE {way}, beside one with all weights trained | at most {judged}" in goals
+
+
+def test_ways_to_tune_a_backbone_begin_alike_and_train_more_and_more() -> None:
+    (case,) = script("nmoe_tuning").cases(quick=True)
+    ways = harness._build(case)
+    names = ["ours", benchmarks.THROUGH, benchmarks.ADAPTERS, benchmarks.ALL_WEIGHTS]
+    assert list(ways) == names
+    harness.check(ways, case.tolerance)
+    counts = [way.facts[benchmarks.TRAINED] for way in ways.values()]
+    assert counts[0] == counts[1] < counts[2] < counts[3]
+    for way in ways.values():
+        way.run("step")
+
+
 def test_transformations_are_held_against_a_loop_over_windows(results: Path) -> None:
     shape = {"bench": "transformations", "batch": 128, "samples": 2560, "pass": "step"}
     rows = [

@@ -24,6 +24,9 @@ WINDOW_BY_WINDOW = "transformers, window by window"
 ONE_BY_ONE = "ours, window by window"
 IN_NUMPY = "NumPy, window by window"
 THROUGH = "through the backbone"
+ADAPTERS = "with adapters"
+ALL_WEIGHTS = "with all weights trained"
+TRAINED = "trained_parameters"
 BOTH = "forward+backward"
 MALLOC = {"default": "default malloc", "reuse": "malloc keeps memory"}
 NOT_RUN = "*not run*"
@@ -34,6 +37,7 @@ SHAPES = {
     "hcmnet_step": ["batch", "samples"],
     "ms_imamba_step": ["batch", "channels", "samples"],
     "nmoe_step": ["gate", "batch", "samples"],
+    "nmoe_tuning": ["batch", "samples"],
     "transformations": ["version", "batch", "samples"],
     "growth": ["layer", "vary", "batch", "length", "states"],
     "recordings": ["file_mb"],
@@ -70,6 +74,8 @@ def parts(folder: Path) -> dict[str, Parts]:
             found["bench_runs.md"] = [runs(measured)]
         else:
             found[f"bench_{name}.md"] = [made_by(measured), ratios(measured, SHAPES[name])]
+        if TRAINED in measured:
+            found[f"bench_{name}.md"].append(trained(measured))
         if name.endswith("_step") and len(measured):
             found[f"bench_{name}.md"].append(windows_per_second(measured))
     return found
@@ -114,6 +120,14 @@ def ratios(measured: pd.DataFrame, shape: list[str]) -> pd.DataFrame:
         lines.append(line)
     table = pd.DataFrame(lines)
     return table.drop(columns="peak memory") if (table["peak memory"] == "").all() else table
+
+
+def trained(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return how many parameters each way trains, as a part of the most as well."""
+    counts = measured.drop_duplicates("candidate").set_index("candidate")[TRAINED]
+    shares = [f"{count / counts.max():.1%}" for count in counts]
+    numbers = [f"{count:,}" for count in counts]
+    return pd.DataFrame({"way": counts.index, "trained parameters": numbers, "share": shares})
 
 
 def windows_per_second(measured: pd.DataFrame) -> pd.DataFrame:
@@ -308,6 +322,12 @@ def _ratio(
     return list(own[own["length"].isin(lengths)]["ratio"] if lengths else own["ratio"])
 
 
+def _beside_all_weights(measured: pd.DataFrame, candidate: str) -> list[float]:
+    """Return the time of a step as a multiple of one that trains all weights."""
+    own = _where(measured, malloc="default").groupby("candidate")["seconds"].first()
+    return [own[candidate] / own[ALL_WEIGHTS]] if {candidate, ALL_WEIGHTS} <= set(own.index) else []
+
+
 def _share_of_memory(measured: pd.DataFrame) -> list[float]:
     key = {"batch": 32, "length": 1024, "pass": BOTH, "candidate": TRANSFORMERS}
     return [1 / times for times in _memory(measured, key)]
@@ -381,6 +401,10 @@ def _goals() -> Iterator[Goal]:
     shape = {"pass": "step", "batch": 32, "samples": 2500}
     yield Goal("nmoe_step", f"training step of NMoE's gates on kept layers, beside one {THROUGH}",
                beside(THROUGH, **shape), 50)  # fmt: skip
+    for candidate, most in ((THROUGH, 0.4), (ADAPTERS, 0.8)):
+        yield Goal("nmoe_tuning",
+                   f"training step of NMoE {candidate}, beside one {ALL_WEIGHTS}",
+                   partial(_beside_all_weights, candidate=candidate), at_most=most)  # fmt: skip
     shape = {"pass": "step", "version": "all seven", "batch": 128, "samples": 2560}
     for loop in (ONE_BY_ONE, IN_NUMPY):
         yield Goal("transformations", f"seven versions of 128 windows of 2560, beside {loop}",
