@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -47,6 +48,11 @@ _TERMS = {
     "masked": "the masked feature found among 101",
     "other_segment": "the other half found among 64",
     "codes": "share of the codebook in use",
+}  # fmt: skip
+_MEASURED = {
+    "published": "ours", "published+gate_last": "ours",
+    "published+lora": "through it, with adapters",
+    "published+full_fine_tuning": "through it, all weights trained",
 }  # fmt: skip
 _LOSSES = {"contrast loss": "masked tokens", "cmsc loss": "CMSC"}
 
@@ -128,6 +134,20 @@ def gate_scores(
     return pd.DataFrame(lines)
 
 
+def gate_name(variant: str) -> str:
+    """Return what tables call the gate of a variant, and on which backbone if not the mini."""
+    parts = variant.split("+")[1:]
+    gate = GATES[next((part for part in parts if part in GATES), "")]
+    backbone = [PARTS[part] for part in parts if part not in GATES]
+    return ", ".join([gate, *backbone])
+
+
+def probes_of(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """Return the rows of `layer_probes.probe` that are of one backbone."""
+    return rows[rows["variant"].str.fullmatch(rf"{re.escape(variant)}\+(layer_\d+|constant)")
+                | ((rows["variant"] == variant) & (rows["estimator"] == "beats"))]  # fmt: skip
+
+
 def pretraining_curves(histories: Mapping[str, pd.DataFrame]) -> Drawn:
     """Draw losses and scores of pretraining on people it has not seen, epoch by epoch.
 
@@ -159,6 +179,33 @@ def pretraining_curves(histories: Mapping[str, pd.DataFrame]) -> Drawn:
     for ax in axes:
         ax.legend(fontsize=7.5, loc="best")
     return fig, f"Pretraining on people it has not seen. {'; '.join(words)}."
+
+
+def tuning_costs(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return what each way of tuning trains, and how long a step takes, by variant.
+
+    Parameters
+    ----------
+    measured
+        Rows of ``bench/nmoe_tuning.py``, with five outputs. Gate and head on kept layers stand for
+        the last layer alone, too, which trains twelve numbers less.
+
+    Returns
+    -------
+    pandas.DataFrame
+        variant, weights, ms.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    if measured.empty:
+        raise DataError("no step of training was measured", do="make bench BENCH=nmoe_tuning")
+    of = measured[measured["device"] == "cpu"].drop_duplicates("candidate").set_index("candidate")
+    lines = [(variant, int(of.loc[name, "trained_parameters"]), 1e3 * of.loc[name, "seconds"])
+             for variant, name in _MEASURED.items() if name in of.index]  # fmt: skip
+    return pd.DataFrame(lines, columns=["variant", "weights", "ms"])
 
 
 def released_table(cards: Mapping[str, Mapping]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ MINI = {"hidden": 96, "n_layers": 12, "n_heads": 4, "ffn": 384, "conv": 64}
 """As `ECGFM` takes them: 1,448,832 parameters."""
 RELEASED: dict[str, str] = {
     "nmoe_mini":
-        "ec9bff89668a92af4e24c69c95292bca9101488f47ca232db08c4db1c3fedf38",
+        "4f9dae7fe04c214e141426526ba151939106fbfc601c994dde9e90a176934636",
     "nmoe_mini_without_cmsc":
-        "8d6cc99243dae014c1cf8c82e074bde3a5e3e942d135c15e337206d9141a63fe",
+        "d262a4b6436455934608786e5759b78ac5fce44293947f9e6d52f670ded48fc8",
 }  # fmt: skip

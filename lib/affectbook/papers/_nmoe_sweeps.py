@@ -29,14 +29,14 @@ _OF_RANDOM = (_name(_RANDOM), *(_name(_RANDOM, gate) for gate in _GATES))
 
 
 def _splits(
-    own: dict[str, object], splits: tuple[str, ...], tosses: tuple[int, ...] = (0, 1, 2)
+    own: dict[str, object], splits: tuple[str, ...], seeds: tuple[int, ...] = (0, 1, 2)
 ) -> Iterator[Cell]:
     """Yield gates on both backbones under every split, with labels and with coins.
 
     The gate that weighs tokens is run once on coins, and on the mini only: its embeddings are 156
     times as large as those of the others.
     """
-    for placebo, seeds in ((False, (0, 1, 2)), (True, tosses)):
+    for placebo in (False, True):
         yield from cells("references", own, {"protocol": splits, "seed": seeds},
                          names=_REFERENCES, placebo=placebo)  # fmt: skip
         axes = {"seed": seeds, "protocol": splits}
@@ -44,7 +44,7 @@ def _splits(
                          placebo=placebo)  # fmt: skip
         yield from cells("network", own, axes | {"variant": _OF_RANDOM}, placebo=placebo)
     token = own | {"variant": _name("gate_token")}
-    yield from cells("network", token, {"protocol": splits[:1], "seed": range(3)})
+    yield from cells("network", token, {"protocol": splits[:1], "seed": seeds})
     yield from cells("network", token, {"protocol": splits}, placebo=True)
 
 
@@ -92,7 +92,7 @@ def _tuning() -> Iterator[Cell]:
                                           "seed": (seed,)})  # fmt: skip
         yield from cells("network", own, {"variant": tuned, "seed": (seed,)})
     yield Cell("network", own | {"variant": _name("lead_learnt")})
-    for variant in (*frozen, *tuned):
+    for variant in (*frozen, tuned[0]):
         yield Cell("network", own | {"protocol": _SHUFFLED, "variant": variant}, {"placebo": True})
 
 

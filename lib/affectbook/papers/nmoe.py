@@ -91,8 +91,8 @@ SCALES = {
         "minutes on one core: as recorded, with windows that overlap by 0 to 90 %",
     ),
     "tuning": Scale(
-        None, 500, 5, 0.0, 4, 3, 10, 16, 10,
-        "ten minutes on one core where the small backbone is trained: 4 windows of a trial, 3 "
+        None, 500, 5, 0.0, 3, 3, 10, 16, 10,
+        "five minutes on one core where the small backbone is trained: 3 windows of a trial, 3 "
         "folds, batches of 16",
     ),
     "noise": Scale(
