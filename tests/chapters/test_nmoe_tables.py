@@ -16,6 +16,7 @@ from affectbook.models import nmoe
 from affectbook.models.ecg_fm import ECGFM, ECGFMPretraining
 from affectbook.models.leads import LEAD_INPUTS
 from affectbook.obtain.weights import PUBLISHED
+from affectbook.papers import nmoe as paper
 
 MARKS = re.compile(r"\[([A-Z](?:, [A-Z])*)\]")
 CLAIMS = {
@@ -134,5 +135,8 @@ def test_defaults_are_as_the_column_here_says() -> None:
     lead = row(frame, "one lead for twelve")["here"]
     assert LayerEmbeddings().lead_input == "lead_II" and "in the place of lead II" in lead
     assert set(LEAD_INPUTS) - {"lead_II"} <= set(re.findall(r"\w+", lead))
+    training, scale = row(frame, "training")["here"], paper.SCALES["recorded"]
+    assert f"{paper.LR:g} for the head and {paper.GATE_LR:g} for the gate" in training
+    assert f"batches of {scale.batch_size}, {scale.epochs} epochs" in training
     tokens = empty(32, 1, 2, 48, 8).to_empty(device="cpu")(torch.zeros(1, 12, 2500)).shape[1]
     assert f"2500 samples, {tokens} tokens" in row(frame, "resampling")["here"]
