@@ -75,8 +75,9 @@ def noise_table(
     """
     lines = []
     for arm, (clean, noisy) in _of_arms(rows, arms, filtered).items():
+        first = _line(arm, "", _CLEAN, clean, clean, metric)
         for kind in (one for one in KINDS if one in set(noisy["kind"])):
-            lines.append(_line(arm, kind, _CLEAN, clean, clean, metric))
+            lines.append(first | {"kind": kind})
             parts = results.select(noisy, kind=kind).groupby("snr_db")
             for snr_db, part in sorted(parts, key=lambda pair: -pair[0]):
                 lines.append(_line(arm, kind, snr_db, part, clean, metric))
