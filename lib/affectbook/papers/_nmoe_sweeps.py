@@ -76,10 +76,13 @@ def _layers() -> Iterator[Cell]:
 
 def _overlap() -> Iterator[Cell]:
     """Yield overlaps from 0 to 90 %, chosen on the inner split and scored on the outer."""
-    own, axes = _EEGMAT | {"scale": "overlap"}, (_SHUFFLED, _SUBJECT, _LATER)
-    for seed, protocol, placebo in product(range(3), axes, (False, True)):
-        yield Cell("overlap", own | {"protocol": protocol, "seed": seed}, {"placebo": placebo})
-    for protocol in axes:
+    own = _EEGMAT | {"scale": "overlap"}
+    for seed, protocol in product(range(3), (_SHUFFLED, _SUBJECT)):
+        yield Cell("overlap", own | {"protocol": protocol, "seed": seed})
+    yield Cell("overlap", own | {"protocol": _LATER})
+    for protocol in (_SHUFFLED, _SUBJECT, _LATER):
+        yield Cell("overlap", own | {"protocol": protocol}, {"placebo": True})
+    for protocol in (_SHUFFLED, _SUBJECT):
         yield Cell("overlap", own | {"protocol": protocol}, {"equal_steps": True})
 
 
@@ -99,11 +102,10 @@ def _tuning() -> Iterator[Cell]:
 def _noise() -> Iterator[Cell]:
     """Yield windows of new people with noise added, after training on clean ones."""
     own = _EEGMAT | {"scale": "noise"}
-    told = {"kinds": tuple(NOISES), "snrs": _SNRS}
+    told = {"kinds": tuple(NOISES), "snrs": _SNRS, "filtered": (True,)}
     yield from cells("noise", own, {"variant": (_name(), _name("gate_last")), "seed": range(3)},
                      **told)  # fmt: skip
     yield Cell("noise", own, told | {"network": False, "references": ("hrv_logistic",)})
-    yield Cell("noise", own | {"variant": _name("random_mini")}, told)
 
 
 def _ablations() -> Iterator[Cell]:
