@@ -13,8 +13,11 @@ from affectbook.windows import trial_ids
 
 # Of each paper the effect of its live run, and what its network has to beat there. MS-iMamba was at
 # 0.80, 0.84 and 0.77 on the twins of seeds 0, 1 and 2; asked is the first.
-# The frozen encoder of self-supervised ECG was at 0.80 with seed 0.
-LIVE = {"hcmnet": (1.0, 0.8), "ms_imamba": (3.0, 0.75), "ssl_ecg": (3.0, 0.7)}
+# The frozen encoder of self-supervised ECG was at 0.80 with seed 0; NMoE, with five emotions, at
+# 0.61, where chance is 0.2.
+LIVE = {
+    "hcmnet": (1.0, 0.8), "ms_imamba": (3.0, 0.75), "ssl_ecg": (3.0, 0.7), "nmoe": (3.0, 0.5),
+}  # fmt: skip
 
 
 def across_subjects(name: str, effect: float) -> tuple[float, float, float]:
@@ -49,8 +52,10 @@ def test_where_conditions_are_alike_the_network_is_at_chance(name) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hcmnet", "ms_imamba", pytest.param("ssl_ecg", marks=pytest.mark.slow)]
-)
+    "name",
+    ["hcmnet", "ms_imamba",
+     *(pytest.param(name, marks=pytest.mark.slow) for name in ("ssl_ecg", "nmoe"))],
+)  # fmt: skip
 def test_same_seed_same_bits_another_seed_differs(name) -> None:
     paper = papers.get(name)
     setting = paper.setting(paper.Params(scale="smoke"))

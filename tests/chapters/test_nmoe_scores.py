@@ -77,6 +77,51 @@ def test_what_was_not_run_is_a_dash_and_nothing_at_all_an_error(rows) -> None:
         nmoe_scores.arms(rows.iloc[:0], "nothing")
 
 
+def test_lengths_of_windows_are_lines_of_their_own(rows) -> None:
+    own = results.select(rows, protocol="group_kfold_subject")
+    both = pd.concat([own, own.assign(seconds=10.0)])
+    table = nmoe_scores.windows_table(both)
+    assert table["seconds"].tolist() == ["5", "10"] and table["seeds"].tolist() == [1, 1]
+    assert table["balanced accuracy"].nunique() == 1
+    with pytest.raises(DataError, match="SWEEP=ablations"):
+        nmoe_scores.windows_table(own.iloc[:0])
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        ("published", "G2 softmax"),
+        ("published+gate_token", "G5 by each token"),
+        ("published+random_full", "G2 softmax, random weights, full size"),
+        ("published+random_full+gate_last", "G0 last layer, random weights, full size"),
+    ],
+)
+def test_gates_have_names(variant, name) -> None:
+    assert nmoe_scores.gate_name(variant) == name
+
+
+def test_probes_of_a_backbone_are_not_those_of_another() -> None:
+    rows = pd.DataFrame({
+        "variant": ["published+layer_1", "published+layer_12", "published+constant", "published",
+                    "published", "published+random_full+layer_1"],
+        "estimator": ["probe_rate"] * 3 + ["beats", "nmoe", "probe_rate"],
+    })  # fmt: skip
+    assert nmoe_scores.probes_of(rows, "published").index.tolist() == [0, 1, 2, 3]
+    assert nmoe_scores.probes_of(rows, "published+random_full").index.tolist() == [5]
+
+
+def test_costs_of_tuning_are_those_that_were_measured() -> None:
+    measured = pd.DataFrame({
+        "device": "cpu", "candidate": ["ours", "through it, with adapters"],
+        "trained_parameters": [42_257, 79_121], "seconds": [0.004, 0.7],
+    })  # fmt: skip
+    costs = nmoe_scores.tuning_costs(measured).set_index("variant")
+    assert costs.loc["published", "weights"] == costs.loc["published+gate_last", "weights"]
+    assert costs.loc["published+lora", "ms"] == 700 and len(costs) == 3
+    with pytest.raises(DataError, match="BENCH=nmoe_tuning"):
+        nmoe_scores.tuning_costs(pd.DataFrame())
+
+
 def test_every_variant_has_words() -> None:
     parts = set(nmoe.VARIANTS) - {"published", "ecg_fm"}
     assert parts <= set(nmoe_scores.PARTS) and "ecg_fm" in nmoe.VARIANTS

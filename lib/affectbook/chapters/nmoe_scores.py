@@ -134,6 +134,29 @@ def gate_scores(
     return pd.DataFrame(lines)
 
 
+def windows_table(rows: pd.DataFrame, metric: str = "balanced_accuracy") -> pd.DataFrame:
+    """Return the score of the main reading by length of windows and scale, as text.
+
+    Parameters
+    ----------
+    rows
+        Score rows of one data set under one protocol, with labels.
+    metric
+        A key of `results.METRICS`.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    own = results.select(rows, estimator=PAPER, variant="published", placebo=False)
+    need(own, "lengths of windows", "ablations", PAPER)
+    lines = [{"seconds": f"{seconds:g}", "scale": scale, "seeds": part["seed"].nunique(),
+              metric.replace("_", " "): str(results.interval(part, metric))}
+             for (seconds, scale), part in own.groupby(["seconds", "scale"])]  # fmt: skip
+    return pd.DataFrame(lines)
+
+
 def gate_name(variant: str) -> str:
     """Return what tables call the gate of a variant, and on which backbone if not the mini."""
     parts = variant.split("+")[1:]

@@ -119,6 +119,7 @@ def _ablations() -> Iterator[Cell]:
         yield from cells("network", own, {"seed": (seed,), "variant": list(map(_name, changes))})
         for seconds in (2.5, 10.0):
             yield Cell("network", own | {"seconds": seconds, "seed": seed})
+        yield Cell("network", own | {"scale": "unresampled", "seed": seed})
 
 
 def _twin() -> Iterator[Cell]:

@@ -82,6 +82,11 @@ SCALES = {
         "the full-size backbone: all windows of 5 s without overlap, 5 folds and 10 epochs as "
         "published",
     ),
+    "unresampled": Scale(
+        None, 256, 5, 0.0, None, 5, 10, 32, 10,
+        "as recorded, at 256 Hz as a wearable has it: to a network that was pretrained at 500 Hz, "
+        "hearts then beat about twice as fast",
+    ),
     "drives": Scale(
         None, 500, 5, 0.0, 24, 2, 10, 32, 10,
         "as recorded, for drives of an hour: 24 windows of a stretch, 2 folds",
