@@ -396,7 +396,7 @@ def test_weights_are_listed_with_what_goes_into_them(capsys: pytest.CaptureFixtu
     ("arguments", "told"),
     [
         ([], "no paper ''; there are"), (["ssl_eeg"], "no paper 'ssl_eeg'"),
-        (["hcmnet"], "hcmnet has no weights that are pretrained: only ssl_ecg"),
+        (["hcmnet"], "hcmnet has no weights that are pretrained: only nmoe, ssl_ecg"),
         (["hcmnet", "any"], "hcmnet has no weights"),
         (["ssl_ecg", "nothing"], "no recipe for weights 'nothing'; there are ssl_ecg_"),
     ],

@@ -33,17 +33,30 @@ def overall(rows: pd.DataFrame, metric: str) -> float:
     return float(select(rows, fold="all", subject="all", metric=metric)["value"].mean())
 
 
+def _by_seed(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    """Return subjects, and confusion matrices ``(n_seeds, n_subjects, true, predicted)``.
+
+    A seed that did not test a subject has zeros there.
+    """
+    cells = rows[rows["metric"].str.startswith("confusion[")]
+    n_outputs = int(round(np.sqrt(cells["metric"].nunique())))
+    order = [f"confusion[{t},{p}]" for t, p in np.ndindex(n_outputs, n_outputs)]
+    seed, seeds = pd.factorize(cells["seed"], sort=True)
+    subject, subjects = pd.factorize(cells["subject"], sort=True)
+    shape = len(seeds), len(subjects), len(order)
+    where = seed, subject, pd.Categorical(cells["metric"], order).codes
+    counts = np.bincount(np.ravel_multi_index(where, shape), cells["value"], np.prod(shape))
+    return [str(name) for name in subjects], counts.reshape(*shape[:2], n_outputs, n_outputs)
+
+
 def confusions(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Return subjects, and their confusion matrices ``(n_subjects, true, predicted)``.
 
-    Several seeds of one experiment are added up.
+    Several seeds of one experiment are added up. No score of coins is to be taken of that: each
+    seed tosses its own, and the sum tells seeds with more heads from seeds with fewer.
     """
-    cells = rows[rows["metric"].str.startswith("confusion[")]
-    wide = cells.pivot_table(index="subject", columns="metric", values="value", aggfunc="sum")
-    n_outputs = int(round(np.sqrt(wide.shape[1])))
-    order = [f"confusion[{t},{p}]" for t, p in np.ndindex(n_outputs, n_outputs)]
-    table = wide[order].to_numpy().reshape(len(wide), n_outputs, n_outputs)
-    return [str(subject) for subject in wide.index], table
+    subjects, tables = _by_seed(rows)
+    return subjects, tables.sum(0)
 
 
 def one_answer(rows: pd.DataFrame) -> tuple[int, int]:
@@ -80,11 +93,47 @@ def _draws(n_subjects: int, seed: int) -> np.ndarray:
     return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), N_BOOT)
 
 
+def _mean_of_seeds(tables: np.ndarray, metric: str) -> np.ndarray:
+    """Return the mean score of the seeds that tested anything.
+
+    `tables` are ``(..., n_seeds, true, predicted)``; what is returned is ``(...)``.
+    """
+    tested = tables.any((-2, -1))
+    scores = np.zeros(tested.shape)
+    scores[tested] = METRICS[metric](tables[tested])
+    return scores.mean(-1, where=tested)
+
+
+def _bootstrap(metric: str, seed: int, *sides: np.ndarray) -> Interval:
+    """Return the score of the first side, less that of the second one if there is one.
+
+    Each side is ``(n_seeds, n_subjects, true, predicted)``, with the same subjects in one order.
+    """
+    n_subjects = sides[0].shape[1]
+    if not n_subjects:
+        return Interval(np.nan, np.nan, np.nan, 0)
+
+    def score(draws: np.ndarray) -> np.ndarray:
+        drawn = [np.tensordot(draws, tables, axes=(1, 1)) for tables in sides]
+        return np.subtract.reduce([_mean_of_seeds(tables, metric) for tables in drawn])
+
+    value = float(score(np.ones((1, n_subjects)))[0])
+    if n_subjects < FEWEST_SUBJECTS:
+        return Interval(value, np.nan, np.nan, n_subjects)
+    low, high = np.nanpercentile(score(_draws(n_subjects, seed)), [2.5, 97.5])
+    return Interval(value, float(low), float(high), n_subjects)
+
+
 def interval(rows: pd.DataFrame, metric: str = "balanced_accuracy", seed: int = 0) -> Interval:
     """Bootstrap a score over subjects: windows of one subject are not independent.
 
-    Subjects are drawn with replacement, their confusion matrices added up, and the metric taken
-    of the sum; 2.5 and 97.5 percentiles of 4000 draws.
+    Subjects are drawn with replacement, once for all seeds; of each seed their confusion matrices
+    are added up and the metric taken of the sum; then the mean over seeds. 2.5 and 97.5 percentiles
+    of 4000 draws. Seeds are not added up before: on coins they differ in how many windows a class
+    has, and a model with one answer would be told from chance by that alone.
+
+    A seed is scored on the subjects that it tested, and each counts the same however many these
+    are. In a draw that has none of its subjects it does not count.
 
     Parameters
     ----------
@@ -97,37 +146,23 @@ def interval(rows: pd.DataFrame, metric: str = "balanced_accuracy", seed: int = 
     """
     if rows.empty:
         return Interval(np.nan, np.nan, np.nan, 0)
-    subjects, tables = confusions(rows)
-    measure, n_subjects = METRICS[metric], len(subjects)
-    value = float(measure(tables.sum(0)))
-    if n_subjects < FEWEST_SUBJECTS:
-        return Interval(value, np.nan, np.nan, n_subjects)
-    samples = measure(np.einsum("bs,stp->btp", _draws(n_subjects, seed), tables))
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
-    return Interval(value, float(low), float(high), n_subjects)
+    return _bootstrap(metric, seed, _by_seed(rows)[1])
 
 
 def difference(
     left: pd.DataFrame, right: pd.DataFrame, metric: str = "balanced_accuracy", seed: int = 0
 ) -> Interval:
-    """Bootstrap left minus right over the subjects that both have, paired by subject."""
+    """Bootstrap left minus right over the subjects that both have, paired by subject.
+
+    Seeds are treated as in `interval`, each side's for itself: a subject is shared if any seed of
+    either side tested it.
+    """
     if left.empty or right.empty:
         return Interval(np.nan, np.nan, np.nan, 0)
-    (left_subjects, left_tables), (right_subjects, right_tables) = (
-        confusions(left),
-        confusions(right),
-    )
-    shared = sorted(set(left_subjects) & set(right_subjects))
-    a = left_tables[[left_subjects.index(s) for s in shared]]
-    b = right_tables[[right_subjects.index(s) for s in shared]]
-    measure = METRICS[metric]
-    value = float(measure(a.sum(0)) - measure(b.sum(0))) if shared else np.nan
-    if len(shared) < FEWEST_SUBJECTS:
-        return Interval(value, np.nan, np.nan, len(shared))
-    draws = _draws(len(shared), seed)
-    samples = [measure(np.einsum("bs,stp->btp", draws, tables)) for tables in (a, b)]
-    low, high = np.nanpercentile(samples[0] - samples[1], [2.5, 97.5])
-    return Interval(value, float(low), float(high), len(shared))
+    sides = [_by_seed(rows) for rows in (left, right)]
+    shared = sorted(set(sides[0][0]) & set(sides[1][0]))
+    own = [tables[:, [who.index(s) for s in shared]] for who, tables in sides]
+    return _bootstrap(metric, seed, *own)
 
 
 def select(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
@@ -294,8 +329,8 @@ def permutation_band(
 
     True labels are permuted among the trials of each subject; the windows of a trial keep one
     label, as they do not count for themselves. Several seeds of one experiment, told apart by
-    their run_key, get the same permutation each and are scored together. Where a stimulus has one
-    label for everybody, subjects err alike, and luck can do more than this.
+    their run_key, get the same permutation each, and their scores are averaged. Where a stimulus
+    has one label for everybody, subjects err alike, and luck can do more than this.
 
     Parameters
     ----------
@@ -323,8 +358,8 @@ def permutation_band(
         return np.nan, np.nan
     n_outputs = int(predictions[["y_true", "y_pred"]].max().max()) + 1
     runs = predictions.groupby("run_key") if "run_key" in predictions else [("", predictions)]
-    tables = sum(_permuted(rows, n_outputs, n, seed) for _, rows in runs)
-    low, high = np.nanpercentile(METRICS[metric](tables), [2.5, 97.5])
+    tables = np.stack([_permuted(rows, n_outputs, n, seed) for _, rows in runs], axis=1)
+    low, high = np.nanpercentile(_mean_of_seeds(tables, metric), [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -63,7 +63,7 @@ class Recipe:
 
     cmsc: bool = True
     rlm: bool = True
-    alone: int = 5
+    alone: int = 0
     people: int = 160
     per_subject: int = 12
     batch_size: int = 8
@@ -76,7 +76,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {"nmoe_mini": Recipe(), "nmoe_mini_without_cmsc": Recipe(cmsc=False, alone=0)}
+    {"nmoe_mini": Recipe(alone=5), "nmoe_mini_without_cmsc": Recipe(cmsc=False)}
 )
 
 
