@@ -11,7 +11,8 @@ import pandas as pd
 
 from affectbook import results
 from affectbook.chapters.shared import need
-from affectbook.chapters.splits import KINDS, protocol_bars
+from affectbook.chapters.split_scores import INTER, KINDS
+from affectbook.chapters.splits import protocol_bars
 from affectbook.chapters.transformations import setting_of
 from affectbook.errors import DataError
 from affectbook.figures import MARKS, WIDTH, Drawn
@@ -24,8 +25,7 @@ ARMS = (
     "fingerprint", "majority",
 )  # fmt: skip
 """What is drawn side by side."""
-WHO = {name: "new people" if kind == "new subjects" else "known people"
-       for name, kind in KINDS.items()}  # fmt: skip
+WHO = {name: "new people" if kind == INTER else "known people" for name, kind in KINDS.items()}
 GATES = {
     "gate_last": "G0 last layer", "gate_uniform": "G1 mean of the layers", "": "G2 softmax",
     "gate_raw": "G3 raw weights", "gate_dynamic": "G4 by the window's last layer",

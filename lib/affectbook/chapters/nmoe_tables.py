@@ -78,8 +78,8 @@ _NOT_FOUND = (
     ("training",
      "Adam, 10 epochs, backbone frozen [S]; learning rate, batch size, schedule, weight decay, and "
      "how an epoch was chosen: not found [N]",
-     "Adam, 0.001 for the head and 0.05 for the gate, batches of 32, 10 epochs; fixed before, the "
-     "last epoch is taken [B]"),
+     "Adam, 0.001 for the head and 0.05 for the gate if it is of numbers (0.001 if it is a map), "
+     "batches of 32, 10 epochs; fixed before, the last epoch is taken [B]"),
     ("loss",
      "loss, weights of classes, any penalty on the gate: not found [N]",
      "cross-entropy, without weights and penalties [B]"),

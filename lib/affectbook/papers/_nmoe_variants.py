@@ -14,8 +14,11 @@ LAYERS = (*SUBSETS, *map(str, range(1, N_LAYERS + 1)))
 # The first is our main reading of the paper, on mini-ECG-FM; each of the others is a change.
 VARIANTS: dict[str, dict[str, object]] = {
     "published": {},
-    **{f"gate_{name}": {"gate": name} for name in ("last", "uniform", "raw", "dynamic", "token")},
-    "gate_dynamic_all": {"gate": "dynamic", "context": "all"},
+    **{f"gate_{name}": {"gate": name} for name in ("last", "uniform", "raw")},
+    # A map has a weight for each feature, and saturates with the steps that a number needs.
+    "gate_dynamic": {"gate": "dynamic", "gate_lr": 1e-3},
+    "gate_dynamic_all": {"gate": "dynamic", "context": "all", "gate_lr": 1e-3},
+    "gate_token": {"gate": "token", "gate_lr": 1e-3},
     **{name: {"layers": chosen} for name, chosen in SUBSETS.items()},
     # The last of all layers is the gate's own choice.
     **{f"layer_{k}": {"layers": (k,), "gate": "last"} for k in range(1, N_LAYERS)},
@@ -48,7 +51,7 @@ def network_options(variant: str) -> dict[str, object]:
 
 
 def training_options(variant: str) -> dict[str, object]:
-    """Return what a variant changes in the training: nothing here."""
+    """Return what a variant changes in the training: the learning rate of the gate."""
     return {key: value for key, value in options(VARIANTS, variant).items() if key not in _NETWORK}
 
 

@@ -62,7 +62,7 @@ DATASETS = {
 }  # fmt: skip
 TARGETS = {"dreamer": "arousal"}
 # Not found in the paper: ours. Gates of one number per layer need larger steps than a head to move
-# at all in ten epochs.
+# at all in ten epochs; `gate_lr` of a variant has others.
 LR, GATE_LR, TUNING_LR = 1e-3, 0.05, 1e-4
 
 SCALES = {
@@ -120,7 +120,8 @@ DEVIATIONS = (
     "step), a learning rate ten times as high, 64 codes in a group (320), a temperature that cools "
     "faster, no dropout, and bfloat16.",
     "The gate is a softmax over one number per layer; its equation was not found. `-p gate` has "
-    "the other readings. Its learning rate is 0.05, that of the head 0.001; neither was found.",
+    "the other readings. The learning rate of its numbers is 0.05, that of a map and of the head "
+    "0.001; neither was found.",
     "The head is 256 and 64 units with batch norm, ReLU and dropout 0.2; widths, dropout and "
     "activation were not found.",
     "Windows have 5 s, ECG-FM's own length; theirs was not found. They are resampled from 256 to "
@@ -227,9 +228,11 @@ def build(setting: Setting, data: Data, variant: str | None = None) -> BaseEstim
     from affectbook.models.nmoe import NMoE
     from affectbook.models.scaling import WindowScaler
 
-    options = network_options(variant or setting.variant)
+    variant = variant or setting.variant
+    options = network_options(variant)
+    gate_lr = training_options(variant).get("gate_lr", GATE_LR)
     if "tuning" in options:
-        return _tuned(setting, data, options)
+        return _tuned(setting, data, options, gate_lr)
     own = ("gate", "context", "layers", "normalise", "widths")
     sizes = sizes_of(options)
     return LayerNet(
@@ -244,7 +247,7 @@ def build(setting: Setting, data: Data, variant: str | None = None) -> BaseEstim
         module__n_outputs=data.n_outputs,
         optimizer=optim.Adam,
         lr=LR,
-        optimizer__param_groups=[("gate*", {"lr": GATE_LR})],
+        optimizer__param_groups=[("gate*", {"lr": gate_lr})],
         weight_decay=0.0,
         max_epochs=setting.epochs,
         batch_size=setting.batch_size,
@@ -256,7 +259,9 @@ def build(setting: Setting, data: Data, variant: str | None = None) -> BaseEstim
     )  # fmt: skip
 
 
-def _tuned(setting: Setting, data: Data, options: dict[str, object]) -> BaseEstimator:
+def _tuned(
+    setting: Setting, data: Data, options: dict[str, object], gate_lr: float
+) -> BaseEstimator:
     """Return the unfitted classifier with the backbone inside."""
     from torch import optim
 
@@ -281,7 +286,7 @@ def _tuned(setting: Setting, data: Data, options: dict[str, object]) -> BaseEsti
         optimizer=optim.Adam,
         lr=LR,
         optimizer__param_groups=[
-            ("mixture.gate*", {"lr": GATE_LR}), ("*lora_*", {"lr": LR}),
+            ("mixture.gate*", {"lr": gate_lr}), ("*lora_*", {"lr": LR}),
             ("backbone*", {"lr": TUNING_LR}),
         ],
         # A last batch of one window would have no batch norm.
