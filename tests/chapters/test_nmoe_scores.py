@@ -98,6 +98,8 @@ def test_lengths_of_windows_are_lines_of_their_own(rows) -> None:
 )
 def test_gates_have_names(variant, name) -> None:
     assert nmoe_scores.gate_name(variant) == name
+    short = nmoe_scores.short_gate_name(variant)
+    assert short[:2] == name[:2] and len(short) < 20 and ("random" in short) == ("random" in name)
 
 
 def test_probes_of_a_backbone_are_not_those_of_another() -> None:

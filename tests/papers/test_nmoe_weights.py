@@ -59,7 +59,7 @@ def test_released_weights_load_in_float32_and_answer(name) -> None:
 
 
 def test_cmsc_has_taught_it_which_halves_belong_together() -> None:
-    """On people it has not seen: the loss that CMSC minimises, beside that without and at random."""
+    """On people it has not seen: the loss of CMSC, beside that without it and at random."""
     X, _ = _nmoe_weights.simulated(1000, 16, seed=5)
     found = {}
     for name in (*nmoe.RELEASED, "random"):

@@ -32,6 +32,12 @@ GATES = {
     "gate_dynamic_all": "G4 by all its layers", "gate_token": "G5 by each token",
 }  # fmt: skip
 """By part of a variant; the main reading has none."""
+SHORT = {
+    "gate_last": "G0 last", "gate_uniform": "G1 mean", "": "G2 softmax", "gate_raw": "G3 raw",
+    "gate_dynamic": "G4 by window", "gate_dynamic_all": "G4, all layers",
+    "gate_token": "G5 by token",
+}  # fmt: skip
+"""The same, above narrow panels."""
 PARTS = {
     **{name: text for name, text in GATES.items() if name},
     **{f"layer_{k}": f"layer {k} alone" for k in range(1, 12)},
@@ -163,6 +169,13 @@ def gate_name(variant: str) -> str:
     gate = GATES[next((part for part in parts if part in GATES), "")]
     backbone = [PARTS[part] for part in parts if part not in GATES]
     return ", ".join([gate, *backbone])
+
+
+def short_gate_name(variant: str) -> str:
+    """Return the same for narrow panels."""
+    parts = variant.split("+")[1:]
+    gate = SHORT[next((part for part in parts if part in GATES), "")]
+    return ", ".join([gate, *(part.split("_")[0] for part in parts if part not in GATES)])
 
 
 def probes_of(rows: pd.DataFrame, variant: str) -> pd.DataFrame:

@@ -69,8 +69,9 @@ def _layers() -> Iterator[Cell]:
         variants = (_name(), *map(_name, _OTHERS), _name(_RANDOM))
         yield from cells("layers", own, {"variant": variants})
     own, gates = _EEGMAT | {"scale": "recorded"}, ("gate_raw", "gate_dynamic", "gate_token")
-    variants = (_name(), *map(_name, gates), _name(_RANDOM))
+    variants = (_name(), *map(_name, gates))
     yield from cells("gates", own, {"seed": range(5), "variant": variants})
+    yield from cells("gates", own, {"seed": range(3), "variant": (_name(_RANDOM),)})
     yield from cells("gates", own, {"seed": range(5)}, placebo=True)
 
 
