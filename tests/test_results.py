@@ -196,6 +196,78 @@ def test_seeds_of_one_experiment_are_one_set_of_subjects() -> None:
     assert both.n_subjects == 6 and both.value == pytest.approx(0.7)
 
 
+WHO = ("S0", "S1", "S2", "S3", "S4")
+
+
+@st.composite
+def tables_of_seeds(draw: st.DrawFn, alike: bool) -> list[dict[str, np.ndarray]]:
+    """Draw a confusion matrix per subject for each of some seeds.
+
+    If `alike`, all seeds test the same windows, as they do with the labels of a data set; if not,
+    each has its own, and lacks some subjects, but for the first.
+    """
+    counts = arrays(int, (len(WHO), 2), elements=st.integers(1, 9))
+    n_windows, found = draw(counts), []
+    for seed in range(draw(st.integers(1, 3))):
+        n_windows = n_windows if alike else draw(counts)
+        hits = draw(arrays(int, (len(WHO), 2), elements=st.integers(0, 9))) % (n_windows + 1)
+        tables = [[[h, n - h], [m - g, g]] for (n, m), (h, g) in zip(n_windows, hits, strict=True)]
+        kept = WHO if alike or not seed else draw(st.sets(st.sampled_from(WHO), min_size=1))
+        found.append({who: np.array(t) for who, t in zip(WHO, tables, strict=True) if who in kept})
+    return found
+
+
+def rows_of_seeds(seeds: list[dict[str, np.ndarray]], **context: object) -> pd.DataFrame:
+    return pd.concat([scores_of(tables, seed=i, **context) for i, tables in enumerate(seeds)])
+
+
+@settings(max_examples=12, deadline=None)
+@given(seeds=tables_of_seeds(alike=True), others=tables_of_seeds(alike=True),
+       metric=st.sampled_from(["accuracy", "balanced_accuracy"]))  # fmt: skip
+def test_on_labels_the_mean_of_seeds_is_the_score_of_their_sum(seeds, others, metric) -> None:
+    rows = [rows_of_seeds(one) for one in (seeds, others)]
+    added = [scores_of({w: sum(t[w] for t in one) for w in WHO}) for one in (seeds, others)]
+    for function, n_sides in ((results.interval, 1), (results.difference, 2)):
+        apart, together = (function(*sides[:n_sides], metric) for sides in (rows, added))
+        assert apart == pytest.approx(together, abs=2e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds=tables_of_seeds(alike=False), metric=st.sampled_from(list(results.METRICS)))
+def test_a_score_is_the_mean_of_its_seeds_whoever_they_tested(seeds, metric) -> None:
+    rows = rows_of_seeds(seeds, placebo=True)
+    score = results.interval(rows, metric)
+    assert score.value == pytest.approx(results.overall(rows, metric))
+    assert score.n_subjects == len(WHO) and 0 <= score.low <= score.high <= 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(heads=arrays(int, (3, len(WHO)), elements=st.integers(1, 9)), one=st.integers(0, 7))
+def test_one_answer_is_at_chance_on_the_coins_of_any_seeds(heads, one) -> None:
+    seeds = []
+    for seed, own in enumerate(heads):
+        table = np.zeros((len(WHO), 2, 2), int)
+        table[:, :, one >> seed & 1] = np.column_stack([own, 10 - own])
+        seeds.append(dict(zip(WHO, table, strict=True)))
+    rows = rows_of_seeds(seeds, estimator="majority", placebo=True)
+    assert results.interval(rows)[:3] == (0.5, 0.5, 0.5)
+    assert str(results.interval(rows)) == "50.0 % [50.0, 50.0]"
+    part = results.select(rows, seed=0)
+    assert results.difference(rows, part)[:3] == results.difference(part, rows)[:3] == (0, 0, 0)
+
+
+def test_a_seed_of_other_subjects_counts_as_much_as_one_of_many() -> None:
+    many, strangers = like_everyone(6, 0.6), {"P0": like_everyone(1, 0.8)["S00"]}
+    both = results.interval(rows_of_seeds([many, strangers]))
+    assert both.n_subjects == 7 and both.value == pytest.approx(0.7)
+    # A draw without P0 has no second seed, and nearly every other one has both.
+    assert (both.low, both.high) == pytest.approx((0.6, 0.7))
+    gap = results.difference(rows_of_seeds([many, strangers]), scores_of(many | strangers))
+    assert gap.n_subjects == 7 and gap.value == pytest.approx(0.7 - (6 * 0.6 + 0.8) / 7)
+    known = results.difference(rows_of_seeds([many, strangers]), scores_of(many))
+    assert known.n_subjects == 6 and known[:3] == (0, 0, 0), "what nobody shares does not count"
+
+
 def test_an_interval_can_be_drawn_again() -> None:
     rows = scores_of(spread_out(9, 0.4, 0.9))
     assert results.interval(rows) == results.interval(rows)
@@ -479,6 +551,9 @@ def test_the_coins_of_each_seed_are_permuted_on_their_own() -> None:
     both = pd.concat([one.assign(run_key="a"), one.assign(run_key="b", y_true=1 - one["y_true"])])
     low, high = results.permutation_band(both)
     assert (low, high) == (0.5, 0.5), "what one seed wins, the other one loses"
+    tables = {"a": [[0, 4], [0, 2]], "b": [[2, 0], [4, 0]]}  # each has one answer, not the same
+    runs = [predictions_of({"S0": t}, trials_of=6).assign(run_key=k) for k, t in tables.items()]
+    assert results.permutation_band(pd.concat(runs)) == (0.5, 0.5), "their sum would be a third"
     with pytest.raises(ParameterError, match=r"trial S0 1 t0 .* two labels.*select one"):
         results.permutation_band(both.drop(columns="run_key"))
     assert np.isnan(results.permutation_band(one.iloc[:0])).all()

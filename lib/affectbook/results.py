@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,10 +88,11 @@ class Interval(NamedTuple):
         return f"{text} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
-def _draws(n_subjects: int, seed: int) -> np.ndarray:
-    """Return how often each subject is drawn ``(N_BOOT, n_subjects)``."""
+@lru_cache(maxsize=8)
+def _draws(n_subjects: int, n_boot: int, seed: int) -> np.ndarray:
+    """Return how often each subject is drawn ``(n_boot, n_subjects)``; not to be written to."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), N_BOOT)
+    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), n_boot)
 
 
 def _mean_of_seeds(tables: np.ndarray, metric: str) -> np.ndarray:
@@ -115,12 +117,14 @@ def _bootstrap(metric: str, seed: int, *sides: np.ndarray) -> Interval:
 
     def score(draws: np.ndarray) -> np.ndarray:
         drawn = [np.tensordot(draws, tables, axes=(1, 1)) for tables in sides]
-        return np.subtract.reduce([_mean_of_seeds(tables, metric) for tables in drawn])
+        scores = np.subtract.reduce([_mean_of_seeds(tables, metric) for tables in drawn])
+        # The last bit, which the order of sums decides, must not decide a digit that is shown.
+        return scores.round(12)
 
     value = float(score(np.ones((1, n_subjects)))[0])
     if n_subjects < FEWEST_SUBJECTS:
         return Interval(value, np.nan, np.nan, n_subjects)
-    low, high = np.nanpercentile(score(_draws(n_subjects, seed)), [2.5, 97.5])
+    low, high = np.nanpercentile(score(_draws(n_subjects, N_BOOT, seed)), [2.5, 97.5])
     return Interval(value, float(low), float(high), n_subjects)
 
 
