@@ -90,9 +90,9 @@ _NOT_FOUND = (
      "accuracy 82.45 %, F1 77.11 % [S]; over classes or weighted by them: not found [N]",
      "macro F1, with balanced accuracy and the majority class beside it [B]"),
     ("what the gain is over",
-     "6 % in accuracy and 7 % in F1 over other ways to adapt [A]; which ones, and relative or in "
-     "points: not found [N]",
-     "over the last layer alone, and over the uniform mean [B]"),
+     "6 % in accuracy and 7 % in F1 over full fine-tuning, linear probing or low-rank adaptation "
+     "[A]; over which of them, and relative or in points: not found [N]",
+     "over the last layer alone, the uniform mean, LoRA and full fine-tuning [B]"),
     ("source of the labels",
      "five scenarios, each made to induce one emotion [D]; scenario or self-report as label: not "
      "found [N]",
@@ -105,7 +105,7 @@ _NOT_FOUND = (
      "[C, I]",
      "that file, if it is there and has its sum [B]"),
     ("layers of ECG-FM",
-     "12 layers [A, S], which only the public Base model has; the first version of its paper told "
+     "12 layers [S], which only the public Base model has; the first version of its paper told "
      "of a Large one [C]",
      "Base: 90,373,248 weights [B]"),
     ("code of the paper",

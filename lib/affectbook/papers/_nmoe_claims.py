@@ -40,9 +40,10 @@ def _above(
 
 def _in_noise(kind: str, called: str) -> Claim:
     return _above(
-        f"robust_to_{kind}", f"Robust in noise ({called} of 10 dB in recordings of new people): "
-        "above chance", _ours(f"{kind}_10_db_filtered"), CHANCE,
-        f"{_ABSTRACT}: robust (kind and amount of noise: not found)", scales=NOISY,
+        f"robust_to_{kind}", f"Robust in noise ({called} of 10 dB in recordings of new people, "
+        "before the high-pass): above chance", _ours(f"{kind}_10_db_filtered"), CHANCE,
+        "a machine's summary: robust to noise (kind and amount: not found); abstract: robust "
+        "generalizability", scales=NOISY,
     )  # fmt: skip
 
 
@@ -52,8 +53,8 @@ PUBLISHED_CLAIMS = (
     _above(
         "gate_beats_last", "The gate over all layers is better than the last layer alone",
         _ours(), _ours("gate_last"),
-        f"{_ABSTRACT}: +6 % accuracy and +7 % F1 over another adaptation (which one, and whether "
-        "points or relative: not found)",
+        f"{_ABSTRACT}: +6 % accuracy and +7 % F1 over full fine-tuning, linear probing or low-rank "
+        "adaptation (over which of them, and whether in points: not found)",
     ),
     _above(
         "gate_beats_uniform", "The gate is better than the plain mean of the layers",
@@ -65,13 +66,12 @@ PUBLISHED_CLAIMS = (
     ),
     _above(
         "beats_fine_tuning", "Frozen with a gate is better than full fine-tuning",
-        _ours(), _ours("full_fine_tuning"), f"{_ABSTRACT}: another adaptation (which one: not "
-        "found)", scales=TUNED,
+        _ours(), _ours("full_fine_tuning"), f"{_ABSTRACT}: one of three other adaptations",
+        scales=TUNED,
     ),
     _above(
         "beats_lora", "Frozen with a gate is better than low-rank adapters (LoRA)",
-        _ours(), _ours("lora"), f"{_ABSTRACT}: another adaptation (which one: not found)",
-        scales=TUNED,
+        _ours(), _ours("lora"), f"{_ABSTRACT}: one of three other adaptations", scales=TUNED,
     ),
     *(_in_noise(kind, called) for kind, called in NOISES.items()),
     _above(
@@ -87,7 +87,7 @@ PUBLISHED_CLAIMS = (
         _ours(), _ours("mini_without_cmsc"), _QUESTION,
     ),
     _above(
-        "beats_hrv", "Learnt features are better than heart rate variability", _ours(),
+        "beats_hrv", "Learnt features are better than heart rate and its variability", _ours(),
         {"estimator": "hrv_logistic", "variant": ""}, _CONTROL,
     ),
 )  # fmt: skip
