@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectbook import results, scoring
+from affectbook import benchmarks, results, scoring
 from affectbook.chapters import nmoe_scores
 from affectbook.errors import DataError
 from affectbook.papers import nmoe
@@ -114,12 +114,14 @@ def test_probes_of_a_backbone_are_not_those_of_another() -> None:
 
 def test_costs_of_tuning_are_those_that_were_measured() -> None:
     measured = pd.DataFrame({
-        "device": "cpu", "candidate": ["ours", "through it, with adapters"],
+        "device": "cpu", "candidate": [benchmarks.OURS, benchmarks.ADAPTERS],
         "trained_parameters": [42_257, 79_121], "seconds": [0.004, 0.7],
     })  # fmt: skip
     costs = nmoe_scores.tuning_costs(measured).set_index("variant")
     assert costs.loc["published", "weights"] == costs.loc["published+gate_last", "weights"]
     assert costs.loc["published+lora", "ms"] == 700 and len(costs) == 3
+    kept = nmoe_scores.tuning_costs(benchmarks.rows("nmoe_tuning"))
+    assert len(kept) == 4 and kept["ms"].notna().all(), "as it was measured here"
     with pytest.raises(DataError, match="BENCH=nmoe_tuning"):
         nmoe_scores.tuning_costs(pd.DataFrame())
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from affectbook import results
+from affectbook import benchmarks, results
 from affectbook.chapters.shared import need
 from affectbook.chapters.split_scores import INTER, KINDS
 from affectbook.chapters.splits import protocol_bars
@@ -56,9 +56,8 @@ _TERMS = {
     "codes": "share of the codebook in use",
 }  # fmt: skip
 _MEASURED = {
-    "published": "ours", "published+gate_last": "ours",
-    "published+lora": "through it, with adapters",
-    "published+full_fine_tuning": "through it, all weights trained",
+    "published": benchmarks.OURS, "published+gate_last": benchmarks.OURS,
+    "published+lora": benchmarks.ADAPTERS, "published+full_fine_tuning": benchmarks.ALL_WEIGHTS,
 }  # fmt: skip
 _LOSSES = {"contrast loss": "masked tokens", "cmsc loss": "CMSC"}
 
