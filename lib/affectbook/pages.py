@@ -101,7 +101,8 @@ def _honest(paper: object, rows: pd.DataFrame) -> tuple[str, str]:
 
 def placebo(rows: pd.DataFrame, folder: Path) -> str:
     """Return figure, reading and table of all recorded placebos, real and simulated signals."""
-    coins = rows[rows["placebo"].astype(bool) & rows["protocol"].isin(protocols.PROTOCOLS)]
+    coins = _of_whole(rows[rows["placebo"].astype(bool)
+                           & rows["protocol"].isin(protocols.PROTOCOLS)])  # fmt: skip
     if coins.empty:
         return NO_RECORDS
     for column in ("scale", "seconds"):  # neither scales nor lengths are mixed
@@ -129,6 +130,24 @@ def placebo(rows: pd.DataFrame, folder: Path) -> str:
         "with the number of seeds in brackets; chance is 50 %.\n\n"
         + markdown(placebo_table(coins, scores))
     )
+
+
+def _of_whole(coins: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of reference models and, of each paper, of its network as a whole.
+
+    Neither what a sweep adds besides scores of test windows, nor what two records have in common.
+    """
+    scored = coins.loc[coins["metric"].str.startswith("confusion"), ["paper", "estimator"]]
+    coins = coins[coins["estimator"].isin(scored["estimator"]) & (coins["estimator"] != "inner")]
+    coins = coins.drop_duplicates([name for name in coins if name not in ("record", "run_key")])
+    kept, by = [], ["paper", "dataset", "tier", "protocol"]
+    for (paper, *_), part in coins.groupby(by, sort=False):
+        own = part["estimator"] == paper
+        there = set(part.loc[own, "variant"])
+        whole = getattr(papers.get(paper), "WHOLE", ()) if own.any() else ()
+        first = next((one for one in whole if one in there), None)
+        kept.append(part[~own | (part["variant"] == first)])
+    return pd.concat(kept) if kept else coins
 
 
 def placebo_table(coins: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
