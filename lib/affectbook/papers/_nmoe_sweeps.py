@@ -68,7 +68,7 @@ def _layers() -> Iterator[Cell]:
     for own in (_EEGMAT | {"scale": "recorded"}, _DRIVEDB | {"scale": "drives"}):
         variants = (_name(), *map(_name, _OTHERS), _name(_RANDOM))
         yield from cells("layers", own, {"variant": variants})
-    own, gates = _EEGMAT | {"scale": "recorded"}, ("gate_raw", "gate_dynamic", "gate_token")
+    own, gates = _EEGMAT | {"scale": "recorded"}, ("gate_raw", "gate_dynamic")
     variants = (_name(), *map(_name, gates))
     yield from cells("gates", own, {"seed": range(5), "variant": variants})
     yield from cells("gates", own, {"seed": range(3), "variant": (_name(_RANDOM),)})
