@@ -268,8 +268,9 @@ def test_variants_are_different_networks(name, setting, data, paper) -> None:
         trained = (str(net.scaler.get_params()), net.checkpoint, net.patience)
         encoder = getattr(net, "encoder", None)
         pretrained = "" if encoder is None else str(encoder.get_params())
-        n_weights = sum(p.numel() for p in net.module_.parameters())
-        return n_weights, answer, trained, pretrained
+        weights = list(net.module_.parameters())
+        counts = [sum(p.numel() for p in weights if p.requires_grad >= least) for least in (0, 1)]
+        return *counts, answer, trained, pretrained
 
     outlines = {variant: outline(variant) for variant in paper.VARIANTS}
     first, same = outlines[base(paper)], SAME.get(name, set())
